@@ -1,0 +1,295 @@
+"""Configuration of a machine: frozen, validated, with named presets and TOML files."""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
+
+from celosia.errors import ConfigError
+
+__all__ = ["PRESETS", "MachineConfig", "load_config"]
+
+
+def _log2(value: int) -> int:
+    return value.bit_length() - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """Every parameter of one accelerator.
+
+    Sizes that the hardware derives are properties, so that RTL, golden machine and compiler
+    cannot disagree on them.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter has the wrong kind, is out of range, or contradicts another one.
+    """
+
+    #: Name of the configuration, written into everything generated from it.
+    name: str
+    #: Rows of the array: the length of the dot product formed each cycle.
+    rows: int
+    #: Columns of the array: the results formed each cycle.
+    columns: int
+    #: Depth of the scratchpad in words of `lanes` int16.
+    scratchpad_words: int
+    #: Single-read banks that the scratchpad is interleaved over.
+    scratchpad_banks: int = 2
+    #: Row exponents the machine can hold, one per row of every live tensor.
+    exponent_slots: int = 256
+    #: Depth of each of the two accumulator banks, in rows of `columns`.
+    accumulator_rows: int
+    #: Width of an accumulator in bits.
+    accumulator_width: int = 32
+    #: Most rows that one attention block streams (depth of the probability buffer).
+    attention_rows: int = 32
+    #: Entries of the parameter buffer: multiplier, shift and bias of one channel each.
+    parameter_entries: int = 256
+    #: Elements that the vector unit handles each cycle.
+    vector_lanes: int = 4
+    #: Where weights and activations live: "axi4" manager port, or "on_chip" block RAM.
+    memory: str = "axi4"
+    #: Bytes per memory beat.
+    memory_width: int = 8
+    #: Size of the on-chip memory; 0 when `memory` is "axi4".
+    on_chip_bytes: int = 0
+    #: Read bursts that may be under way at once.
+    outstanding_reads: int = 8
+    #: Cycles a memory request may take before the machine stops with a fault.
+    watchdog_cycles: int = 100_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not field.type:
+                raise ConfigError(
+                    f"{self._label}: {field.name} must be {_KINDS[field.type]}, not {value!r}"
+                )
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{self._label}: {name} must be between {low} and {high}, not {value}"
+                )
+        for name in _POWERS_OF_TWO:
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise ConfigError(f"{self._label}: {name} must be a power of two, not {value}")
+        self._check_relations()
+
+    def _check_relations(self) -> None:
+        if self.memory not in ("axi4", "on_chip"):
+            raise ConfigError(
+                f'{self._label}: memory must be "axi4" or "on_chip", not {self.memory!r}'
+            )
+        if (self.memory == "on_chip") != (self.on_chip_bytes > 0):
+            raise ConfigError(
+                f"{self._label}: on_chip_bytes must be positive with on_chip memory and 0 with "
+                f"axi4, not {self.on_chip_bytes}; set memory or on_chip_bytes"
+            )
+        if self.on_chip_bytes % self.memory_width:
+            raise ConfigError(
+                f"{self._label}: on_chip_bytes must be a multiple of memory_width "
+                f"({self.memory_width}), not {self.on_chip_bytes}"
+            )
+        if self.memory_width > self.lanes:
+            raise ConfigError(
+                f"{self._label}: memory_width must be at most the lanes of a scratchpad word "
+                f"({self.lanes}), not {self.memory_width}"
+            )
+        if self.vector_lanes > self.lanes:
+            raise ConfigError(
+                f"{self._label}: vector_lanes must be at most the lanes of a scratchpad word "
+                f"({self.lanes}), not {self.vector_lanes}"
+            )
+        if self.accumulator_width < self.psum_width:
+            raise ConfigError(
+                f"{self._label}: accumulator_width must hold a partial sum "
+                f"({self.psum_width} bits), not {self.accumulator_width}"
+            )
+        needed = self.attention_rows * (self.lanes // self.columns)
+        if self.accumulator_rows < needed:
+            raise ConfigError(
+                f"{self._label}: accumulator_rows must hold the scores of attention_rows "
+                f"({needed}), not {self.accumulator_rows}"
+            )
+
+    @property
+    def _label(self) -> str:
+        return f"configuration {self.name!r}" if isinstance(self.name, str) else "configuration"
+
+    @property
+    def lanes(self) -> int:
+        """Elements of one scratchpad word, L = max(rows, columns)."""
+        return max(self.rows, self.columns)
+
+    @property
+    def psum_width(self) -> int:
+        """Bits of a signed sum of `rows` products of two int8."""
+        return 16 + _log2(self.rows)
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of one scratchpad word in memory as int16."""
+        return 2 * self.lanes
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of one stationary tile of int8 weights."""
+        return self.rows * self.columns
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the array."""
+        return self.rows * self.columns
+
+    def replace(self, **changes: object) -> "MachineConfig":
+        """Return the configuration with some parameters changed, validated again."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the parameters as plain values, for JSON."""
+        return asdict(self)
+
+    def digest(self) -> bytes:
+        """Return 4 bytes that identify the machine a program was made for.
+
+        All parameters but the name take part.
+        """
+        text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k != "name")
+        return sha256(text.encode()).digest()[:4]
+
+
+_KINDS = {int: "an integer", str: "a string"}
+
+_RANGES = [
+    ("rows", 2, 64),
+    ("columns", 4, 64),  # 4: the accumulators' read-modify-write takes four cycles
+    ("scratchpad_words", 64, 65536),
+    ("scratchpad_banks", 1, 16),
+    ("exponent_slots", 16, 65536),
+    ("accumulator_rows", 8, 16384),
+    ("accumulator_width", 24, 32),
+    ("attention_rows", 4, 4096),
+    ("parameter_entries", 16, 65536),
+    ("vector_lanes", 1, 64),
+    ("memory_width", 4, 64),
+    ("on_chip_bytes", 0, 1 << 24),
+    ("outstanding_reads", 1, 32),
+    ("watchdog_cycles", 100, (1 << 31) - 1),
+]
+
+_POWERS_OF_TWO = [
+    "rows",
+    "columns",
+    "scratchpad_words",
+    "scratchpad_banks",
+    "exponent_slots",
+    "accumulator_rows",
+    "attention_rows",
+    "parameter_entries",
+    "vector_lanes",
+    "memory_width",
+]
+
+PRESETS = {
+    config.name: config
+    for config in [
+        MachineConfig(
+            name="tiny",
+            rows=4,
+            columns=4,
+            scratchpad_words=2048,
+            accumulator_rows=64,
+            attention_rows=32,
+            memory="on_chip",
+            memory_width=4,
+            on_chip_bytes=1 << 17,
+        ),
+        MachineConfig(
+            name="small",
+            rows=8,
+            columns=8,
+            scratchpad_words=2048,
+            accumulator_rows=128,
+            attention_rows=64,
+            parameter_entries=512,
+            memory_width=8,
+        ),
+        MachineConfig(
+            name="ulx3s",
+            rows=16,
+            columns=8,
+            scratchpad_words=2048,
+            accumulator_rows=256,
+            attention_rows=64,
+            parameter_entries=512,
+            memory="on_chip",
+            memory_width=4,
+            on_chip_bytes=1 << 17,
+        ),
+        MachineConfig(
+            name="bench",
+            rows=16,
+            columns=16,
+            scratchpad_words=32768,
+            scratchpad_banks=4,
+            exponent_slots=8192,
+            accumulator_rows=512,
+            attention_rows=128,
+            parameter_entries=4096,
+            vector_lanes=16,
+            memory_width=16,
+            outstanding_reads=16,
+        ),
+    ]
+}
+
+
+def load_config(name: str | Path) -> MachineConfig:
+    """Return the preset called `name`, or the configuration in the TOML file at that path.
+
+    A TOML file holds the parameters as top-level keys; `base = "PRESET"` starts from a preset.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset or file, or if a parameter is unknown or wrong.
+    """
+    if str(name) in PRESETS:
+        return PRESETS[str(name)]
+    path = Path(name)
+    if path.suffix != ".toml" and not path.exists():
+        raise ConfigError(
+            f"configuration {str(name)!r} is neither a preset ({', '.join(PRESETS)}) nor a TOML "
+            "file; name one of these"
+        )
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return _from_values(path, values)
+
+
+def _from_values(path: Path, values: dict[str, object]) -> MachineConfig:
+    base = values.pop("base", None)
+    if base is not None and base not in PRESETS:
+        raise ConfigError(f"{path}: base must be one of {', '.join(PRESETS)}, not {base!r}")
+    known = {field.name for field in fields(MachineConfig)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}"
+        )
+    values.setdefault("name", path.stem)
+    if base is not None:
+        return PRESETS[str(base)].replace(**values)
+    try:
+        return MachineConfig(**values)  # type: ignore[arg-type]
+    except TypeError as error:
+        missing = str(error).rpartition(": ")[2]
+        raise ConfigError(f"{path}: missing parameters {missing}; or set base") from error

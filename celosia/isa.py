@@ -1,0 +1,415 @@
+"""Instruction set: fields, encodings, assembler, disassembler and registers, in one place.
+
+An instruction is 64 bytes, sixteen little-endian words of 32 bits. Word 0 holds the opcode (bits
+0-7), the wait mask (8-11), the signal mask (12-15) and the flags (16-31); the other words hold the
+operands listed in `OPCODES`. What instructions do is said in docs/architecture.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+
+from celosia.errors import ProgramError
+
+__all__ = [
+    "COUNTERS",
+    "ID",
+    "INSTRUCTION_BYTES",
+    "MEMORY_WINDOW",
+    "OPCODES",
+    "REGISTERS",
+    "VERSION",
+    "Cause",
+    "Field",
+    "Flag",
+    "Instruction",
+    "Opcode",
+    "Space",
+    "Status",
+    "Unit",
+    "assemble",
+    "check_tokens",
+    "disassemble",
+    "format_listing",
+]
+
+#: Version of everything in this file; programs carry it and machines report it.
+VERSION = 1
+#: Bytes of one instruction.
+INSTRUCTION_BYTES = 64
+#: First register's value, "CELO".
+ID = 0x43454C4F
+#: Where the host sees on-chip memory on the register port.
+MEMORY_WINDOW = 0x8000_0000
+#: Largest value of a token counter.
+TOKEN_LIMIT = 255
+
+
+class Unit(IntEnum):
+    """Units with a queue of their own; the value is the bit in wait and signal masks."""
+
+    LOAD = 0
+    MATRIX = 1
+    VECTOR = 2
+    STORE = 3
+
+
+class Opcode(IntEnum):
+    """Operations; 0 is left illegal so that blank memory stops the machine."""
+
+    HALT = 1
+    LOAD = 2
+    STORE = 3
+    MATMUL = 4
+    ATTEND = 5
+    NORM = 6
+
+
+class Space(IntEnum):
+    """What a LOAD fills or a STORE reads."""
+
+    ROWS16 = 0
+    ROWS8 = 1
+    PARAMETERS = 2
+    TABLE = 3
+
+
+class Flag(IntFlag):
+    """Modifiers of MATMUL and ATTEND."""
+
+    WEIGHTS_IN_MEMORY = 1
+    ROW_PARAMETERS = 2
+    RESIDUAL = 4
+    ACTIVATE = 8
+    NARROW = 16
+    KEEP_EXPONENT = 32
+
+
+class Status(IntFlag):
+    """Bits of the status register."""
+
+    BUSY = 1
+    DONE = 2
+    FAULT = 4
+
+
+class Cause(IntEnum):
+    """Why the machine stopped with a fault."""
+
+    NONE = 0
+    ILLEGAL_INSTRUCTION = 1
+    OUTSIDE_WINDOW = 2
+    MEMORY_ERROR = 3
+    WATCHDOG = 4
+
+
+@dataclass(frozen=True)
+class Field:
+    """Place of one operand: bits `lsb` to `lsb + width - 1` of the 512-bit instruction."""
+
+    name: str
+    lsb: int
+    width: int
+    about: str
+
+    @property
+    def limit(self) -> int:
+        """First value that does not fit."""
+        return 1 << self.width
+
+
+def _fields(*rows: tuple[int, str, int, str]) -> tuple[Field, ...]:
+    """Build fields from (half-word index, name, width, about)."""
+    return tuple(Field(name, 16 * half, width, about) for half, name, width, about in rows)
+
+
+_X = (
+    (4, "x_base", 16, "first scratchpad word of the streamed rows"),
+    (5, "x_stride", 16, "words from one streamed row to the next"),
+    (6, "x_slot", 16, "exponent slot of the first streamed row"),
+)
+_W = (
+    (8, "w_base", 16, "first scratchpad word of the stationary rows"),
+    (9, "w_stride", 16, "words from one stationary row to the next"),
+    (10, "w_slot", 16, "exponent slot of the first stationary row"),
+)
+_Y = (
+    (12, "y_base", 16, "first scratchpad word of the result"),
+    (13, "y_stride", 16, "words from one result row to the next"),
+    (14, "y_slot", 16, "exponent slot of the first result row"),
+)
+_MEMORY = (
+    (2, "rows", 16, "rows to move"),
+    (3, "words", 16, "scratchpad words per row, or entries"),
+    (4, "space", 8, "what is moved: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Space)),
+    (6, "address", 32, "byte offset of the first row in the window"),
+    (8, "pitch", 32, "bytes from one row to the next in memory"),
+    (12, "base", 16, "first scratchpad word, or entry"),
+    (13, "stride", 16, "scratchpad words from one row to the next"),
+)
+
+#: Operands of each operation, and the unit that executes it.
+OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
+    Opcode.HALT: (None, ()),
+    Opcode.LOAD: (
+        Unit.LOAD,
+        _fields(*_MEMORY, (14, "slot", 16, "exponent slot of the first row")),
+    ),
+    Opcode.STORE: (Unit.STORE, _fields(*_MEMORY)),
+    Opcode.MATMUL: (
+        Unit.MATRIX,
+        _fields(
+            (2, "m", 16, "streamed rows"),
+            (3, "n", 16, "stationary rows: columns of the result"),
+            *_X,
+            (7, "k_tiles", 16, "tiles of R lanes along the reduction"),
+            *_W,
+            (11, "r_shift", 8, "right shift of the residual"),
+            *_Y,
+            (15, "p_base", 16, "parameter entry of the first channel (or row)"),
+            (16, "r_base", 16, "first scratchpad word of the residual"),
+            (17, "r_stride", 16, "words from one residual row to the next"),
+            (18, "w_address", 32, "byte offset of the stationary tiles in the window"),
+        ),
+    ),
+    Opcode.ATTEND: (
+        Unit.MATRIX,
+        _fields(
+            (2, "m", 16, "queries"),
+            (3, "t", 16, "keys"),
+            *_X,
+            (7, "d_tiles", 16, "tiles of R lanes of a query and a key"),
+            *_W,
+            (11, "v_tiles", 16, "tiles of C rows of the transposed values"),
+            *_Y,
+            (16, "v_base", 16, "first scratchpad word of the transposed values"),
+            (17, "v_stride", 16, "words from one row of transposed values to the next"),
+            (18, "v_slot", 16, "exponent slot of the first row of transposed values"),
+            (20, "multiplier", 16, "multiplier from scores to base-2 logits, 15 bits"),
+            (21, "shift", 8, "right shift from scores to base-2 logits"),
+        ),
+    ),
+    Opcode.NORM: (
+        Unit.VECTOR,
+        _fields(
+            (2, "m", 16, "rows"),
+            (3, "n", 16, "elements of a row"),
+            (4, "x_base", 16, "first scratchpad word of the input"),
+            (5, "x_stride", 16, "words from one input row to the next"),
+            (7, "words", 16, "scratchpad words of a row"),
+            (8, "gamma", 16, "scratchpad word of the gain row"),
+            (9, "beta", 16, "scratchpad word of the offset row"),
+            (10, "shift", 8, "right shift after the gain"),
+            *_Y,
+            (16, "epsilon", 32, "added to the n² scaled variance; at least 1"),
+        ),
+    ),
+}
+
+#: Register name to byte address.
+REGISTERS = {
+    "id": 0x00,
+    "version": 0x04,
+    "digest": 0x08,
+    "geometry": 0x0C,
+    "control": 0x10,
+    "status": 0x14,
+    "cause": 0x18,
+    "fault_address": 0x1C,
+    "program": 0x20,
+    "window_base": 0x24,
+    "window_size": 0x28,
+}
+
+#: Counters, 32 bits each, cleared at start, one after the other from 0x40.
+COUNTERS = (
+    "cycles",
+    "instructions",
+    "mac_rows",
+    "saturations",
+    "load_busy",
+    "matrix_busy",
+    "vector_busy",
+    "store_busy",
+    "load_wait",
+    "matrix_wait",
+    "vector_wait",
+    "store_wait",
+    "stall_weights",
+    "stall_rows",
+    "stall_accumulators",
+    "memory_reads",
+    "memory_writes",
+)
+REGISTERS |= {name: 0x40 + 4 * index for index, name in enumerate(COUNTERS)}
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One decoded instruction; operands that are not given are 0.
+
+    Raises
+    ------
+    ProgramError
+        If an operand is unknown to the operation or does not fit its field.
+    """
+
+    opcode: Opcode
+    operands: dict[str, int] = field(default_factory=dict)
+    flags: Flag = Flag(0)
+    wait: frozenset[Unit] = frozenset()
+    signal: frozenset[Unit] = frozenset()
+
+    def __post_init__(self) -> None:
+        known = {f.name: f for f in OPCODES[self.opcode][1]}
+        for name, value in self.operands.items():
+            if name not in known:
+                raise ProgramError(f"{self.opcode.name} has no operand {name!r}")
+            if not 0 <= value < known[name].limit:
+                raise ProgramError(
+                    f"{self.opcode.name}: operand {name} must be 0 to {known[name].limit - 1}, "
+                    f"not {value}"
+                )
+
+    @property
+    def unit(self) -> Unit | None:
+        """Unit that executes it; None for HALT, which the sequencer itself executes."""
+        return OPCODES[self.opcode][0]
+
+    def __getitem__(self, name: str) -> int:
+        return self.operands.get(name, 0)
+
+    def encode(self) -> bytes:
+        """Return the 64 bytes of the instruction."""
+        word = int(self.opcode) | int(self.flags) << 16
+        word |= sum(1 << unit for unit in self.wait) << 8
+        word |= sum(1 << unit for unit in self.signal) << 12
+        for f in OPCODES[self.opcode][1]:
+            word |= self[f.name] << f.lsb
+        return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Instruction":
+        """Return the instruction of 64 bytes.
+
+        Raises
+        ------
+        ProgramError
+            If the opcode or a flag is not defined.
+        """
+        word = int.from_bytes(data[:INSTRUCTION_BYTES], "little")
+        try:
+            opcode = Opcode(word & 0xFF)
+        except ValueError as error:
+            raise ProgramError(f"illegal opcode {word & 0xFF}") from error
+        return cls(
+            opcode,
+            {f.name: word >> f.lsb & (f.limit - 1) for f in OPCODES[opcode][1]},
+            Flag(word >> 16 & 0x3F),
+            frozenset(unit for unit in Unit if word >> 8 & 1 << unit),
+            frozenset(unit for unit in Unit if word >> 12 & 1 << unit),
+        )
+
+    def __str__(self) -> str:
+        parts = [self.opcode.name.ljust(6)]
+        parts += [f"{name}={value}" for name, value in self.operands.items() if value]
+        parts += [f"+{flag.name.lower()}" for flag in self.flags if flag.name]
+        parts += [f"<{unit.name.lower()}" for unit in sorted(self.wait)]
+        parts += [f">{unit.name.lower()}" for unit in sorted(self.signal)]
+        return " ".join(parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Instruction":
+        """Return the instruction that `str` printed as `text`."""
+        name, *parts = text.split()
+        try:
+            opcode = Opcode[name]
+            operands, flags, wait, signal = {}, Flag(0), set(), set()
+            for part in parts:
+                if part[0] == "+":
+                    flags |= Flag[part[1:].upper()]
+                elif part[0] == "<":
+                    wait.add(Unit[part[1:].upper()])
+                elif part[0] == ">":
+                    signal.add(Unit[part[1:].upper()])
+                else:
+                    key, _, value = part.partition("=")
+                    operands[key] = int(value, 0)
+        except (KeyError, ValueError) as error:
+            raise ProgramError(f"cannot parse {text!r}: {error}") from error
+        return cls(opcode, operands, flags, frozenset(wait), frozenset(signal))
+
+
+def check_tokens(program: Sequence[Instruction]) -> None:
+    """Check that the program can neither deadlock nor leave tokens behind.
+
+    Taken in program order, every wait must find its token already signalled and no counter may
+    pass its limit; since queues keep program order, the machine then cannot block.
+
+    Raises
+    ------
+    ProgramError
+        If a wait has no token, a counter would overflow, a token is never waited for, or the
+        program does not end in its only HALT.
+    """
+    tokens: dict[tuple[Unit, Unit], int] = {}
+    for index, instruction in enumerate(program):
+        unit = instruction.unit
+        if unit is None:
+            if index != len(program) - 1:
+                raise ProgramError(f"instruction {index}: HALT before the end of the program")
+            if instruction.wait or instruction.signal:
+                raise ProgramError(f"instruction {index}: HALT takes no tokens")
+            continue
+        for source in instruction.wait:
+            if not tokens.get((source, unit)):
+                raise ProgramError(
+                    f"instruction {index}: {instruction.opcode.name} waits for a token from "
+                    f"{source.name.lower()} that nothing before it signals"
+                )
+            tokens[source, unit] -= 1
+        for target in instruction.signal:
+            tokens[unit, target] = tokens.get((unit, target), 0) + 1
+            if tokens[unit, target] > TOKEN_LIMIT:
+                raise ProgramError(
+                    f"instruction {index}: more than {TOKEN_LIMIT} tokens from "
+                    f"{unit.name.lower()} to {target.name.lower()}"
+                )
+    if not program or program[-1].opcode is not Opcode.HALT:
+        raise ProgramError("the program does not end in HALT")
+    for (source, target), count in tokens.items():
+        if count:
+            raise ProgramError(
+                f"{count} tokens from {source.name.lower()} to {target.name.lower()} are never "
+                "waited for"
+            )
+
+
+def assemble(program: Sequence[Instruction]) -> bytes:
+    """Return the bytes of a program, its tokens checked."""
+    check_tokens(program)
+    return b"".join(instruction.encode() for instruction in program)
+
+
+def disassemble(data: bytes) -> list[Instruction]:
+    """Return the instructions at the start of `data`, up to and including HALT.
+
+    Raises
+    ------
+    ProgramError
+        If an instruction is illegal or there is no HALT.
+    """
+    program = []
+    for offset in range(0, len(data) - INSTRUCTION_BYTES + 1, INSTRUCTION_BYTES):
+        try:
+            program.append(Instruction.decode(data[offset : offset + INSTRUCTION_BYTES]))
+        except ProgramError as error:
+            raise ProgramError(f"instruction {len(program)}: {error}") from error
+        if program[-1].opcode is Opcode.HALT:
+            return program
+    raise ProgramError(f"no HALT in {len(data)} bytes")
+
+
+def format_listing(program: Iterable[Instruction]) -> str:
+    """Return the program as text, a line each, with byte offsets."""
+    return "\n".join(f"{INSTRUCTION_BYTES * i:08x}  {ins}" for i, ins in enumerate(program))
