@@ -1,0 +1,97 @@
+"""Processing element of the weight-stationary array."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.cores.multiply import Multiplier
+
+__all__ = ["ProcessingElement"]
+
+
+class ProcessingElement(wiring.Component):
+    """Adds the product of an int8 activation and its own int8 weight to a passing sum.
+
+    Two weights are kept. The shadow weight is written at any time; the active one, which is the
+    operand register inside the multiplier, takes its value together with the activation that has
+    `swap` set, and that activation is the first to see it. A shadow weight written in the same
+    cycle as a swap comes into use at the next swap.
+
+    `passed` and `swap_passed` repeat the activation one cycle later. `sum` is `addend` plus the
+    product, where `addend` belongs to the activation of `Multiplier.latency` cycles before; so
+    the sum comes `latency` cycles after the activation. One activation per cycle, no stall.
+
+    Parameters
+    ----------
+    addend_width : int
+        Width of the sum that comes in.
+    sum_width : int
+        Width of the sum that goes out; it must hold every value.
+
+    Members
+    -------
+    activation : In(signed(8))
+        The streamed operand.
+    swap : In(1)
+        Put the shadow weight in use, from this activation on.
+    passed, swap_passed : Out(signed(8)), Out(1)
+        The two for the next column.
+    weight : In(signed(8))
+        The next shadow weight.
+    weight_enable : In(1)
+        Take it.
+    addend : In(signed(addend_width))
+        Sum of the rows above.
+    sum : Out(signed(sum_width))
+        Sum for the row below.
+    """
+
+    #: Cycles from activation to sum.
+    latency = Multiplier.latency + 1
+
+    activation: Signal
+    swap: Signal
+    passed: Signal
+    swap_passed: Signal
+    weight: Signal
+    weight_enable: Signal
+    addend: Signal
+    sum: Signal
+
+    def __init__(self, addend_width: int, sum_width: int) -> None:
+        self.addend_width = addend_width
+        self.sum_width = sum_width
+        super().__init__({
+            "activation": In(signed(8)),
+            "swap": In(1),
+            "passed": Out(signed(8)),
+            "swap_passed": Out(1),
+            "weight": In(signed(8)),
+            "weight_enable": In(1),
+            "addend": In(signed(addend_width)),
+            "sum": Out(signed(sum_width)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.multiplier = multiplier = Multiplier(8, 8)
+
+        passed = Signal(signed(8), reset_less=True)
+        m.d.sync += [passed.eq(self.activation), self.swap_passed.eq(self.swap)]
+        m.d.comb += self.passed.eq(passed)
+
+        shadow = Signal(signed(8), reset_less=True)
+        with m.If(self.weight_enable):
+            m.d.sync += shadow.eq(self.weight)
+
+        m.d.comb += [
+            multiplier.a.eq(self.activation),
+            multiplier.b.eq(shadow),
+            multiplier.b_enable.eq(self.swap),
+        ]
+
+        total = Signal(signed(self.sum_width), reset_less=True)
+        m.d.sync += total.eq(self.addend + multiplier.product)
+        m.d.comb += self.sum.eq(total)
+
+        return m
