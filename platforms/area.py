@@ -1,0 +1,221 @@
+"""Size and speed of one core on an ECP5, alone: synthesis, placement and routing by open tools."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from amaranth import Const, Module, Signal, Value
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable
+from amaranth.lib.wiring import Component, Flow
+
+from celosia.errors import ToolError
+from celosia.platforms.ecp5 import ECP5Cells
+
+__all__ = ["Registered", "measure_core", "run_tool", "synthesize_core"]
+
+_PACKAGE = "CABGA756"
+
+
+class Registered(Elaboratable):
+    """A component between registers, one at each bit of its ports.
+
+    Thereby every path of the component starts and ends at a register. The wrapper costs
+    `flip_flops` flip-flops and no logic.
+
+    Parameters
+    ----------
+    component : Component
+        What to wrap.
+
+    Attributes
+    ----------
+    ports : list of Signal
+        Ports of the wrapper, named as those of the component.
+    flip_flops : int
+        Flip-flops of the wrapper itself.
+    """
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self._pairs: list[tuple[Flow, Value, Signal]] = []
+        for path, member, value in component.signature.flatten(component):
+            inner = Value.cast(value)
+            if not isinstance(inner, Const):  # such is the `ready` of a stream that never waits
+                port = Signal(len(inner), name="__".join(map(str, path)))
+                self._pairs.append((member.flow, inner, port))
+        self.ports = [port for _, _, port in self._pairs]
+        self.flip_flops = sum(map(len, self.ports))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.core = self.component
+        for flow, inner, port in self._pairs:
+            if flow is Flow.In:
+                register = Signal.like(port, name=f"{port.name}_register")
+                m.d.sync += register.eq(port)
+                m.d.comb += inner.eq(register)
+            else:
+                m.d.sync += port.eq(inner)
+        return m
+
+
+def measure_core(
+    component: Component,
+    *,
+    device: str = "85k",
+    speed: int = 6,
+    frequency: float = 150,
+    seeds: int = 1,
+    platform: object | None = None,
+    build: Path | None = None,
+) -> dict[str, int | float]:
+    """Synthesise, place and route a component alone, and count what it takes.
+
+    Parameters
+    ----------
+    component : Component
+        What to measure, not yet elaborated.
+    device : str
+        ECP5 size: 25k, 45k or 85k.
+    speed : int
+        Speed grade: 6, 7 or 8.
+    frequency : float
+        Clock that the placer aims at, in MHz.
+    seeds : int
+        Placements to try, with seeds 1 to this; the fastest one counts.
+    platform : object, optional
+        Hooks for vendor cells; `ECP5Cells` by default.
+    build : Path, optional
+        Folder to work in and to keep; a temporary one by default.
+
+    Returns
+    -------
+    dict
+        `LUT4` (without those in carry cells) and `CCU2C` after synthesis; `comb` (LUTs placed,
+        carry cells included, two for each), `FF` (without those of the wrapper), `MULT18X18D` and
+        `DP16KD` after packing; `fmax_mhz` after routing; `seed`.
+
+    Raises
+    ------
+    ValueError
+        If `seeds` is not positive.
+    ToolError
+        If a tool is missing or fails.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be positive, not {seeds}")
+    wrapped = Registered(component)
+    with ExitStack() as stack:
+        if build is None:
+            build = Path(stack.enter_context(TemporaryDirectory()))
+        cells = synthesize_core(wrapped, build, ports=wrapped.ports, platform=platform)
+        options = f"--{device} --speed {speed} --freq {frequency}"
+        reports = {seed: _route(build, f"{options} --seed {seed}") for seed in range(1, seeds + 1)}
+
+    seed = max(reports, key=lambda seed: _fmax(reports[seed]))
+    used = {name: entry["used"] for name, entry in reports[seed]["utilization"].items()}
+    return {
+        "LUT4": cells["LUT4"],
+        "CCU2C": cells["CCU2C"],
+        "comb": used["TRELLIS_COMB"],
+        "FF": used["TRELLIS_FF"] - wrapped.flip_flops,
+        "MULT18X18D": used["MULT18X18D"],
+        "DP16KD": used["DP16KD"],
+        "fmax_mhz": round(_fmax(reports[seed]), 1),
+        "seed": seed,
+    }
+
+
+def synthesize_core(
+    design: Elaboratable,
+    build: Path,
+    *,
+    ports: list[Signal] | None = None,
+    platform: object | None = None,
+) -> Counter[str]:
+    """Synthesise a design for ECP5, as `top.json` and `top.v` in the folder `build`.
+
+    Parameters
+    ----------
+    design : Elaboratable
+        What to synthesise.
+    build : Path
+        Folder to work in.
+    ports : list of Signal, optional
+        Its ports; those of its signature by default.
+    platform : object, optional
+        Hooks for vendor cells; `ECP5Cells` by default.
+
+    Returns
+    -------
+    Counter of str
+        Number of cells of each type.
+
+    Raises
+    ------
+    ToolError
+        If the tool is missing or fails.
+    """
+    platform = ECP5Cells() if platform is None else platform
+    text = rtlil.convert(design, name="top", ports=ports, platform=platform)
+    (build / "top.il").write_text(text)
+    (build / "top.ys").write_text(
+        "read_rtlil top.il\nsynth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
+    )
+    run_tool("yosys", "-q -l yosys.log top.ys", build)
+    netlist = json.loads((build / "top.json").read_text())
+    return Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+
+
+def run_tool(tool: str, arguments: str, build: Path) -> None:
+    """Run one of the open tools in `build`, with file names relative to it.
+
+    The environment variable of the tool (YOSYS, NEXTPNR_ECP5) names the program to run;
+    otherwise the tool itself is taken from the path, the one from the Python package first.
+
+    Raises
+    ------
+    ToolError
+        If the tool is missing or fails.
+    """
+    variable = tool.upper().replace("-", "_")
+    names = [os.environ[variable]] if variable in os.environ else [f"yowasp-{tool}", tool]
+    # An environment that was not activated still has its own tools beside the interpreter.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    program = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    if program is None:
+        raise ToolError(
+            f"{tool} was not found (tried {', '.join(names)}); install the package "
+            f"yowasp-{tool} or set {variable}"
+        )
+    done = subprocess.run(
+        [program, *arguments.split()], cwd=build, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        errors = [line for line in lines if "ERROR" in line]
+        raise ToolError(f"{tool} failed: {(errors or lines)[-1]}")
+
+
+def _route(build: Path, options: str) -> dict[str, Any]:
+    """Place and route `top.json` alone and return the tool's report."""
+    run_tool(
+        "nextpnr-ecp5",
+        f"{options} --package {_PACKAGE} --out-of-context --timing-allow-fail "
+        "--json top.json --report report.json -q -l nextpnr.log",
+        build,
+    )
+    return json.loads((build / "report.json").read_text())
+
+
+def _fmax(report: dict[str, Any]) -> float:
+    """Frequency that every clock reaches, in MHz; 0 without clocked paths."""
+    return min((clock["achieved"] for clock in report["fmax"].values()), default=0.0)

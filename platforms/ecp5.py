@@ -1,0 +1,78 @@
+"""Lattice ECP5: cells that synthesis does not infer as they should be."""
+
+from amaranth import ClockSignal, Instance, Module
+
+from celosia.cores.multiply import Multiplier
+
+__all__ = ["REMOVE_COLLISION_LOGIC", "ECP5Cells"]
+
+#: Yosys command that keeps block RAM free of read-during-write logic (some 76 flip-flops and 55
+#: LUTs per memory); pass it as `script_after_read`. It tells yosys that a word read in the cycle in
+#: which it is written may have any value. This is safe only in a design in which no read port is
+#: enabled at the address that a write port of the same memory writes in that cycle, or in which
+#: such a word is never used; prove it. The mask has one bit per write port: here, one.
+REMOVE_COLLISION_LOGIC = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+
+_OPERAND_WIDTH = 18
+
+
+class ECP5Cells:
+    """Platform hooks that build components from ECP5 cells.
+
+    Usable alone as the platform of an out-of-context conversion, and as a mix-in of a board:
+    `class Board(ECP5Cells, ULX3S_85F_Platform)`.
+    """
+
+    def get_multiplier(self, multiplier: Multiplier) -> Module:
+        """Build `multiplier` from one MULT18X18D, with all its registers inside.
+
+        The operands lie in the upper bits and zeros below them, so that no sign has to be
+        routed to many pins; the product then lies in the upper bits too.
+
+        Raises
+        ------
+        ValueError
+            If an operand is wider than 18 bits.
+        """
+        widths = {"a_width": multiplier.a_width, "b_width": multiplier.b_width}
+        for name, width in widths.items():
+            if width > _OPERAND_WIDTH:
+                raise ValueError(
+                    f"ECP5 multiplier {name} must be at most {_OPERAND_WIDTH}, not {width}"
+                )
+
+        # CE1 is for the operand that can be held; the rest always runs.
+        parameters = {
+            "p_REG_INPUTA_CLK": "CLK0",
+            "p_REG_INPUTA_CE": "CE0",
+            "p_REG_INPUTB_CLK": "CLK0",
+            "p_REG_INPUTB_CE": "CE1",
+            "p_REG_PIPELINE_CLK": "CLK0",
+            "p_REG_PIPELINE_CE": "CE0",
+            "p_REG_OUTPUT_CLK": "CLK0",
+            "p_REG_OUTPUT_CE": "CE0",
+            "p_GSR": "DISABLED",
+            "p_RESETMODE": "SYNC",
+        }
+        inputs = {
+            "i_CLK0": ClockSignal(),
+            "i_CE0": 1,
+            "i_CE1": multiplier.b_enable,
+            "i_RST0": 0,
+            "i_SIGNEDA": 1,
+            "i_SIGNEDB": 1,
+            "i_SOURCEA": 0,
+            "i_SOURCEB": 0,
+        }
+        for port, operand in (("A", multiplier.a), ("B", multiplier.b)):
+            unused = _OPERAND_WIDTH - len(operand)
+            for index in range(_OPERAND_WIDTH):
+                bit = operand[index - unused] if index >= unused else 0
+                inputs[f"i_{port}{index}"] = bit
+        # The shift inputs SRIA and SRIB stay open: tied to 0 they cannot be routed.
+        unused = 2 * _OPERAND_WIDTH - len(multiplier.product)
+        outputs = {f"o_P{unused + index}": bit for index, bit in enumerate(multiplier.product)}
+
+        m = Module()
+        m.submodules.cell = Instance("MULT18X18D", **parameters, **inputs, **outputs)
+        return m
