@@ -107,12 +107,13 @@ def forward(
         x = layer_norm(encoder.final_norm, x)
         record("final_norm", x)
 
-    pooled = {"mean": x[real].mean(axis=0), "cls": x[0]}.get(encoder.pooling)
-    logits = None if encoder.head is None else linear(encoder.head, pooled)
-    if pooled is not None:
+    pooled = logits = None
+    if encoder.pooling != "none":
+        pooled = x[real].mean(axis=0) if encoder.pooling == "mean" else x[0]
         record("pooled", pooled)
-    if logits is not None:
-        record("logits", logits)
+        if encoder.head is not None:
+            logits = linear(encoder.head, pooled)
+            record("logits", logits)
     return {"hidden": x, "pooled": pooled, "logits": logits}
 
 

@@ -3,9 +3,9 @@
 Needs torch, scikit-learn and safetensors, which nothing else here needs together; use an
 environment of its own::
 
-    python -m venv /tmp/train
-    /tmp/train/bin/pip install torch numpy scikit-learn safetensors
-    PYTHONPATH=. /tmp/train/bin/python scripts/train_digits.py --out models/digits_vit
+    python -m venv ../train
+    ../train/bin/pip install torch numpy scikit-learn safetensors
+    PYTHONPATH=. ../train/bin/python scripts/train_digits.py --out models/digits_vit
 
 The tensors and the configuration are those of Hugging Face's `ViTForImageClassification`, so one
 importer reads both. With `--validate` a fifth of the training digits is kept back and reported

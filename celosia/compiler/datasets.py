@@ -115,14 +115,15 @@ def digits_split() -> dict[str, np.ndarray]:
             "digits: scikit-learn is needed to split them; run `pip install scikit-learn`"
         ) from None
 
-    digits = load_digits()
-    train_images, heldout_images, train_labels, heldout_labels = train_test_split(
-        digits.images.astype(np.uint8),
-        digits.target.astype(np.uint8),
+    data, target = (np.asarray(part) for part in load_digits(return_X_y=True))
+    parts = train_test_split(
+        data.reshape(-1, 8, 8).astype(np.uint8),
+        target.astype(np.uint8),
         test_size=HELD_OUT,
-        stratify=digits.target,
+        stratify=target,
         random_state=0,
     )
+    train_images, heldout_images, train_labels, heldout_labels = map(np.asarray, parts)
     return {
         "train_images": train_images,
         "train_labels": train_labels,

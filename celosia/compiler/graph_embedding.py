@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.compiler.graph_parts import Linear, check
+from celosia.errors import ModelError
 
 __all__ = ["BertEmbedding", "PatchEmbedding"]
 
@@ -56,19 +57,28 @@ class BertEmbedding:
         -------
         ndarray of float32, shape (tokens, hidden)
             The sum of the three rows of each token, before the norm.
+
+        Raises
+        ------
+        ModelError
+            If the ids do not fit the tables.
         """
         ids = np.asarray(ids)
         types = np.zeros_like(ids) if types is None else np.asarray(types)
         if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-            raise TypeError(f"ids must be integers on one axis, not {ids.dtype} {ids.shape}")
+            raise ModelError(
+                f"input: token ids must be integers on one axis, not {ids.dtype} {ids.shape}"
+            )
         if not 1 <= len(ids) <= self.max_tokens:
-            raise ValueError(f"ids must be 1 to {self.max_tokens}, not {len(ids)}")
+            raise ModelError(
+                f"input: there must be 1 to {self.max_tokens} token ids, not {len(ids)}; shorten it"
+            )
         if types.shape != ids.shape:
-            raise ValueError(f"types must have shape {ids.shape}, not {types.shape}")
+            raise ModelError(f"input: token types must have shape {ids.shape}, not {types.shape}")
         for what, index, table in (("id", ids, self.words), ("type", types, self.types)):
             if index.min() < 0 or index.max() >= len(table):
                 worst = index.min() if index.min() < 0 else index.max()
-                raise ValueError(f"token {what} must be 0 to {len(table) - 1}, not {worst}")
+                raise ModelError(f"input: token {what} must be 0 to {len(table) - 1}, not {worst}")
         return self.words[ids] + self.positions[: len(ids)] + self.types[types]
 
 
@@ -161,13 +171,18 @@ class PatchEmbedding:
         -------
         ndarray of float32, shape (tokens, channels * patch height * patch width)
             One row per token, left to right and top to bottom; the class token's is zero.
+
+        Raises
+        ------
+        ModelError
+            If the image has another shape or is not finite.
         """
         image = np.asarray(image)
         expected = (self.channels, *self.image_size)
         if image.shape != expected and (1, *image.shape) != expected:
-            raise ValueError(f"image must have shape {expected}, not {image.shape}")
+            raise ModelError(f"input: image must have shape {expected}, not {image.shape}")
         if not np.isfinite(image).all():
-            raise ValueError("image must be finite, but holds NaN or infinity")
+            raise ModelError("input: image must be finite, but holds NaN or infinity")
         (height, width), (down, across) = self.image_size, self.patch_size
         mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
         pixels = (image.reshape(expected) * self.scale - mean) / std

@@ -78,10 +78,10 @@ def pooling(source: Source) -> str:
         for key, chosen in read_json(path).items()
         if key.startswith("pooling_mode_") and chosen is True
     ]
-    known = {("mean_tokens",): "mean", ("cls_token",): "cls"}
-    if tuple(modes) not in known:
+    known = {"mean_tokens": "mean", "cls_token": "cls"}
+    if len(modes) != 1 or modes[0] not in known:
         raise ModelError(
             f"{path}: pooling {' + '.join(modes) or 'without a mode'} is not supported; "
             "it must be mean_tokens or cls_token"
         )
-    return known[tuple(modes)]
+    return known[modes[0]]

@@ -6,7 +6,13 @@ from celosia.errors import ModelError
 
 __all__ = ["activation", "attention", "attention_shape", "linear", "norm"]
 
-ALIASES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "swish": "silu"}
+ALIASES = {
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "swish": "silu",
+}
 
 
 def linear(source: Source, name: str, outputs: int, inputs: int, *, bias: bool = True) -> Linear:

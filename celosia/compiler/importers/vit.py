@@ -5,6 +5,7 @@ taken as they come. The classifier sits on the class token behind the final norm
 left out.
 """
 
+import math
 from typing import Any
 
 from celosia.compiler.graph import Block, Encoder, FeedForward, Linear, PatchEmbedding
@@ -93,15 +94,23 @@ def classifier(source: Source, hidden: int) -> Linear | None:
     """Read the classifier, if the architecture has one."""
     if source.value("architectures")[0] == "ViTModel":
         return None
-    outputs = source.shape("classifier.weight")[0]
-    names = source.config.get("id2label")
-    wanted = len(names) if isinstance(names, dict) else source.integer("num_labels", outputs)
+    (outputs, *_) = source.shape("classifier.weight") or (0,)
+    names = class_names(source)
+    wanted = len(names) if names else source.integer("num_labels", outputs)
     return linear(source, "classifier", wanted, hidden)
+
+
+def class_names(source: Source) -> dict[str, Any]:
+    """Return the configuration's names of the classes, by number; none if it gives none."""
+    names = source.config.get("id2label", {})
+    if not isinstance(names, dict):
+        raise ModelError(f"{source.config_path}: id2label must be an object, not {names!r}")
+    return names
 
 
 def labels(source: Source, count: int) -> tuple[str, ...]:
     """Return the names of the classes, or their numbers."""
-    names = source.config.get("id2label", {})
+    names = class_names(source)
     return tuple(str(names.get(str(i), i)) for i in range(count))
 
 
@@ -115,16 +124,23 @@ def pair(source: Source, key: str) -> tuple[int, int]:
     return side, side
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value from JSON is a finite number; Python's JSON admits NaN."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def normalisation(source: Source, channels: int) -> dict[str, Any]:
     """Return scale, mean and std of the pixels."""
     path = source.directory / "preprocessor_config.json"
     given = read_json(path) if path.is_file() else {"do_rescale": False, "do_normalize": False}
-    scale = given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0
+    scale: Any = given.get("rescale_factor", 1 / 255) if given.get("do_rescale", True) else 1.0
     normalise = given.get("do_normalize", True)
-    mean = given.get("image_mean", [0.5] * channels) if normalise else [0.0] * channels
-    std = given.get("image_std", [0.5] * channels) if normalise else [1.0] * channels
+    mean: Any = given.get("image_mean", [0.5] * channels) if normalise else [0.0] * channels
+    std: Any = given.get("image_std", [0.5] * channels) if normalise else [1.0] * channels
+    if not is_number(scale):
+        raise ModelError(f"{path}: rescale_factor must be a finite number, not {scale!r}")
     for key, values in (("image_mean", mean), ("image_std", std)):
-        numbers = isinstance(values, list) and all(isinstance(v, int | float) for v in values)
+        numbers = isinstance(values, list) and all(map(is_number, values))
         if not numbers or len(values) != channels or (key == "image_std" and not min(values) > 0):
             raise ModelError(
                 f"{path}: {key} must be {channels} numbers, one per channel"
