@@ -1,0 +1,1 @@
+"""Pin, clock and timing files, as package data."""
