@@ -61,8 +61,9 @@ def simulate(
     try:
         return run_simulation(simulation, testbench, build, seed=seed, env=env, testcase=testcase)
     except CheckFailed as error:
-        print((build / "simulation.log").read_text())
-        pytest.fail(str(error), pytrace=False)
+        message = str(error)
+    print((build / "simulation.log").read_text())
+    pytest.fail(message, pytrace=False)
 
 
 def prove(spec: Elaboratable, build: Path, *, mode: str = "prove", depth: int = 10) -> str:

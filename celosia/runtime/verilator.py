@@ -124,6 +124,10 @@ def module_ports(verilog: str, top: str) -> list[str]:
     return [port.split()[-1].removeprefix("\\") for port in text.split(",") if port.strip()]
 
 
+def _digest(inputs: Iterable[str]) -> str:
+    return sha256("\0".join(inputs).encode()).hexdigest()[:32]
+
+
 def _visibility(top: str, names: Iterable[str]) -> str:
     lines = ["`verilator_config"]
     lines += [f'public_flat_rw -module "{top}" -var "{name}"' for name in names]
@@ -158,6 +162,27 @@ def _compile(
         waves=waves,
         log_file=directory / "build.log",
     )
+
+
+def _borrow_runtime(runtime: Path, work: Path) -> None:
+    """Put Verilator's own objects, compiled for an earlier design, where make will find them."""
+    for compiled in runtime.glob("*.o"):
+        shutil.copyfile(compiled, work / compiled.name)
+
+
+def _keep_runtime(runtime: Path, work: Path) -> None:
+    """Keep Verilator's own objects for the next design, and drop what only make needed."""
+    if not runtime.is_dir():
+        kept = Path(tempfile.mkdtemp(dir=runtime.parent, prefix=f"{runtime.name}."))
+        for compiled in work.glob("verilated*.o"):
+            compiled.rename(kept / compiled.name)
+        try:
+            kept.rename(runtime)
+        except OSError:  # another process was first
+            shutil.rmtree(kept)
+    for pattern in ("V*", "veril*"):
+        for left in work.glob(pattern):
+            left.unlink()
 
 
 @contextlib.contextmanager
@@ -218,12 +243,13 @@ def build_simulation(
     flags = [*FLAGS, *QUIET, *([] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"])]
     flags += ["--threads", str(threads)] if threads > 1 else []
     control = _visibility(top, names)
-    inputs = [top, control, *flags, f"{waves}", str(MAKE_VARIABLES), _versions(), *texts]
-    digest = sha256("\0".join(inputs).encode()).hexdigest()[:32]
+    setting = [*flags, f"{waves}", str(MAKE_VARIABLES), _versions()]
+    digest = _digest([*setting, top, control, *texts])
 
     cache = Path(cache).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     directory = cache / digest
+    runtime = cache / f"runtime-{_digest(setting)}"
     simulation = Simulation(directory=directory, top=top)
     if directory.is_dir():
         return simulation
@@ -236,7 +262,9 @@ def build_simulation(
             for copy, text in zip(copies, texts, strict=True):
                 copy.write_text(text)
             (work / "ports.vlt").write_text(control)
+            _borrow_runtime(runtime, work)
             _compile(work, top, [work / "ports.vlt", *copies], flags, waves=waves)
+            _keep_runtime(runtime, work)
             work.rename(directory)
         except RuntimeError as error:
             raise ToolError(
