@@ -139,12 +139,14 @@ def _compile(
 ) -> None:
     from cocotb_tools.runner import Verilator
 
+    borrowed = [compiled.name for compiled in directory.glob("verilated*.o")]
+
     class PortsOnly(Verilator):
         def _build_command(self):
-            return [
-                [word for word in command if word != "--public-flat-rw"]
-                for command in super()._build_command()
-            ]
+            verilate, make = super()._build_command()
+            verilate.remove("--public-flat-rw")
+            # Make takes the borrowed objects for outdated, being older than its own makefile.
+            return [verilate, make + [word for name in borrowed for word in ("-o", name)]]
 
         def _set_env_build(self) -> None:
             super()._set_env_build()
