@@ -170,13 +170,13 @@ def synthesize_core(
     (build / "top.ys").write_text(
         "read_rtlil top.il\nsynth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
     )
-    run_tool("yosys", "-q -l yosys.log top.ys", build)
+    run_tool("yosys", "top.ys", build)
     netlist = json.loads((build / "top.json").read_text())
     return Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
 
 
 def run_tool(tool: str, arguments: str, build: Path) -> None:
-    """Run one of the open tools in `build`, with file names relative to it.
+    """Run one of the open tools in `build`, with file names relative to it; keep its log there.
 
     The environment variable of the tool (YOSYS, NEXTPNR_ECP5) names the program to run;
     otherwise the tool itself is taken from the path, the one from the Python package first.
@@ -196,11 +196,12 @@ def run_tool(tool: str, arguments: str, build: Path) -> None:
             f"{tool} was not found (tried {', '.join(names)}); install the package "
             f"yowasp-{tool} or set {variable}"
         )
-    done = subprocess.run(
-        [program, *arguments.split()], cwd=build, capture_output=True, text=True, check=False
-    )
+    log = build / f"{tool}.log"
+    command = [program, "-q", "-l", log.name, *arguments.split()]
+    done = subprocess.run(command, cwd=build, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        logged = log.read_text(errors="replace") if log.exists() else ""
+        lines = (logged + done.stderr).strip().splitlines() or [f"status {done.returncode}"]
         errors = [line for line in lines if "ERROR" in line]
         raise ToolError(f"{tool} failed: {(errors or lines)[-1]}")
 
@@ -210,7 +211,7 @@ def _route(build: Path, options: str) -> dict[str, Any]:
     run_tool(
         "nextpnr-ecp5",
         f"{options} --package {_PACKAGE} --out-of-context --timing-allow-fail "
-        "--json top.json --report report.json -q -l nextpnr.log",
+        "--json top.json --report report.json",
         build,
     )
     return json.loads((build / "report.json").read_text())

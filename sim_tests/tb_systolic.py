@@ -115,19 +115,26 @@ class Monitor:
             cycle += 1
 
 
-async def check(dut, tiles: list[Tile], *, row_gap: float = 0.0, load_gap: float = 0.0) -> Monitor:
-    """Run the tiles; assert every sum, its order and its cycle."""
+async def start(dut) -> None:
     Clock(dut.clk, 10, unit="ns").start()
     dut.i__valid.value = 0
     dut.load__valid.value = 0
-    dut.rst.value = 1
-    await ClockCycles(dut.clk, LATENCY + 2)  # longer than any valid of the test before
-    dut.rst.value = 0
-    monitor = Monitor(dut)
-    cocotb.start_soon(monitor.run())
+    await reset(dut)
 
+
+async def reset(dut) -> None:
+    dut.rst.value = 1
+    await RisingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def check(dut, tiles: list[Tile], *, row_gap: float = 0.0, load_gap: float = 0.0) -> Monitor:
+    """Run the tiles; assert every sum, its order and its cycle."""
+    monitor = Monitor(dut)
+    monitoring = cocotb.start_soon(monitor.run())
     await Driver(dut, row_gap=row_gap, load_gap=load_gap).run(tiles)
     await ClockCycles(dut.clk, LATENCY + 4)
+    monitoring.cancel()
 
     products = [word for tile in tiles for word in tile.products]
     due = [cycle + LATENCY for cycle in monitor.taken]
@@ -141,6 +148,7 @@ async def check(dut, tiles: list[Tile], *, row_gap: float = 0.0, load_gap: float
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(row_gap=[0.0, 0.5], load_gap=[0.0, 0.5])
 async def matches_golden(dut, row_gap, load_gap):
+    await start(dut)
     rng = np.random.default_rng(0)
     lengths = [COLUMNS, 1, 3, COLUMNS, COLUMNS, 1, 1, COLUMNS + 3, 2]
     tiles = [random_tile(rng, m, rng.permutation(COLUMNS).tolist()) for m in lengths]
@@ -149,6 +157,7 @@ async def matches_golden(dut, row_gap, load_gap):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def passes_follow_without_a_bubble(dut):
+    await start(dut)
     rng = np.random.default_rng(1)
     monitor = await check(dut, [random_tile(rng, COLUMNS) for _ in range(8)])
     first = monitor.taken[0]
@@ -157,6 +166,7 @@ async def passes_follow_without_a_bubble(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def holds_the_extreme_sums(dut):
+    await start(dut)
     corners = [(-128, -128), (-128, 127), (127, -128), (127, 127), (0, -128), (-1, -128)]
     rng = np.random.default_rng(2)
     tiles = []
@@ -172,14 +182,13 @@ async def holds_the_extreme_sums(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reset_drops_the_rows_in_flight(dut):
+    await start(dut)
     tile = random_tile(np.random.default_rng(3), COLUMNS)
     await check(dut, [tile])
     dut.i__valid.value = 1
     await ClockCycles(dut.clk, 3)
     dut.i__valid.value = 0
-    dut.rst.value = 1
-    await RisingEdge(dut.clk)
-    dut.rst.value = 0
+    await reset(dut)
     for _ in range(LATENCY + 2):
         await RisingEdge(dut.clk)
         assert not dut.o__valid.value
