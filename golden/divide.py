@@ -23,7 +23,7 @@ def reciprocal(denominator: IntArray) -> tuple[IntArray, IntArray]:
     Returns
     -------
     rcp : int array
-        `(2^29 − 1) // l_n`, `l_n` being `l` shifted to 15 bits, its top bit set; 15 bits.
+        `(2^29 - 1) // l_n`, `l_n` being `l` shifted to 15 bits, its top bit set; 15 bits.
     shift : int array
         `14 + bitlen(l)`.
 

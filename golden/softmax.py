@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 
 #: Fraction bits of a base-2 logit.
 FRACTION_BITS = 6
-#: `127·256·2^(−f/64)`, rounded: a probability of fraction f of an octave, 8 bits too long.
+#: `127·256·2^(-f/64)`, rounded: a probability of fraction f of an octave, 8 bits too long.
 EXP2_TABLE: IntArray = np.round(127 * 256 * 2 ** (-np.arange(64) / 64)).astype(np.int64)
 #: Largest shift that changes anything: more act as this one.
 MAX_SHIFT = 31
@@ -39,9 +39,9 @@ class SoftmaxState:
     Attributes
     ----------
     exponent : (rows,) int
-        M, to which the denominator is relative; −512 to 575.
+        M, to which the denominator is relative; -512 to 575.
     denominator : (rows,) int
-        l, with `guard_bits` fraction bits; below `1.5 · 2^(A − 10)`.
+        l, with `guard_bits` fraction bits; below `1.5 · 2^(A - 10)`.
     """
 
     exponent: IntArray
