@@ -104,11 +104,6 @@ class MachineConfig:
                 f"{self._label}: vector_lanes must be at most the lanes of a scratchpad word "
                 f"({self.lanes}), not {self.vector_lanes}"
             )
-        if self.accumulator_width < self.psum_width:
-            raise ConfigError(
-                f"{self._label}: accumulator_width must hold a partial sum "
-                f"({self.psum_width} bits), not {self.accumulator_width}"
-            )
         needed = self.attention_rows * (self.lanes // self.columns)
         if self.accumulator_rows < needed:
             raise ConfigError(
@@ -146,7 +141,14 @@ class MachineConfig:
         return self.rows * self.columns
 
     def replace(self, **changes: object) -> "MachineConfig":
-        """Return the configuration with some parameters changed, validated again."""
+        """Return the configuration with some parameters changed, validated again.
+
+        Raises
+        ------
+        ConfigError
+            If a parameter is unknown or wrong.
+        """
+        _check_known(self._label, changes)
         return replace(self, **changes)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, object]:
@@ -162,6 +164,15 @@ class MachineConfig:
         return sha256(text.encode()).digest()[:4]
 
 
+def _check_known(label: str, values: dict[str, object]) -> None:
+    known = {field.name for field in fields(MachineConfig)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"{label}: unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}"
+        )
+
+
 _KINDS = {int: "an integer", str: "a string"}
 
 _RANGES = [
@@ -171,7 +182,7 @@ _RANGES = [
     ("scratchpad_banks", 1, 16),
     ("exponent_slots", 16, 65536),
     ("accumulator_rows", 8, 16384),
-    ("accumulator_width", 24, 32),
+    ("accumulator_width", 24, 32),  # 24: a partial sum of 64 rows has 22 bits
     ("attention_rows", 4, 4096),
     ("parameter_entries", 16, 65536),
     ("vector_lanes", 1, 64),
@@ -277,17 +288,12 @@ def load_config(name: str | Path) -> MachineConfig:
 
 def _from_values(path: Path, values: dict[str, object]) -> MachineConfig:
     base = values.pop("base", None)
-    if base is not None and base not in PRESETS:
+    if base is not None and (not isinstance(base, str) or base not in PRESETS):
         raise ConfigError(f"{path}: base must be one of {', '.join(PRESETS)}, not {base!r}")
-    known = {field.name for field in fields(MachineConfig)}
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ConfigError(
-            f"{path}: unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}"
-        )
+    _check_known(str(path), values)
     values.setdefault("name", path.stem)
     if base is not None:
-        return PRESETS[str(base)].replace(**values)
+        return PRESETS[base].replace(**values)
     try:
         return MachineConfig(**values)  # type: ignore[arg-type]
     except TypeError as error:

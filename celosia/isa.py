@@ -13,6 +13,7 @@ from celosia.errors import ProgramError
 
 __all__ = [
     "COUNTERS",
+    "FLAGS",
     "ID",
     "INSTRUCTION_BYTES",
     "MEMORY_WINDOW",
@@ -206,6 +207,21 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
     ),
 }
 
+#: Flags that each operation takes; hardware ignores the others.
+FLAGS: dict[Opcode, Flag] = {
+    Opcode.HALT: Flag(0),
+    Opcode.LOAD: Flag(0),
+    Opcode.STORE: Flag(0),
+    Opcode.MATMUL: Flag.WEIGHTS_IN_MEMORY
+    | Flag.ROW_PARAMETERS
+    | Flag.RESIDUAL
+    | Flag.ACTIVATE
+    | Flag.NARROW
+    | Flag.KEEP_EXPONENT,
+    Opcode.ATTEND: Flag.KEEP_EXPONENT,
+    Opcode.NORM: Flag(0),
+}
+
 #: Register name to byte address.
 REGISTERS = {
     "id": 0x00,
@@ -248,10 +264,13 @@ REGISTERS |= {name: 0x40 + 4 * index for index, name in enumerate(COUNTERS)}
 class Instruction:
     """One decoded instruction; operands that are not given are 0.
 
+    `operands` keeps those that are not 0, in the order of their fields, so that equal encodings
+    are equal instructions.
+
     Raises
     ------
     ProgramError
-        If an operand is unknown to the operation or does not fit its field.
+        If an operand or a flag is unknown to the operation, or an operand does not fit its field.
     """
 
     opcode: Opcode
@@ -264,12 +283,18 @@ class Instruction:
         known = {f.name: f for f in OPCODES[self.opcode][1]}
         for name, value in self.operands.items():
             if name not in known:
-                raise ProgramError(f"{self.opcode.name} has no operand {name!r}")
+                raise ProgramError(
+                    f"{self.opcode.name} has no operand {name!r}; it has {', '.join(known) or 'none'}"
+                )
             if not 0 <= value < known[name].limit:
                 raise ProgramError(
                     f"{self.opcode.name}: operand {name} must be 0 to {known[name].limit - 1}, "
                     f"not {value}"
                 )
+        for flag in self.flags & ~FLAGS[self.opcode]:
+            raise ProgramError(f"{self.opcode.name} does not take the flag {flag.name.lower()}")
+        canonical = {name: int(self.operands[name]) for name in known if self.operands.get(name)}
+        object.__setattr__(self, "operands", canonical)
 
     @property
     def unit(self) -> Unit | None:
@@ -277,7 +302,11 @@ class Instruction:
         return OPCODES[self.opcode][0]
 
     def __getitem__(self, name: str) -> int:
-        return self.operands.get(name, 0)
+        if name in self.operands:
+            return self.operands[name]
+        if all(name != f.name for f in OPCODES[self.opcode][1]):
+            raise KeyError(f"{self.opcode.name} has no operand {name!r}")
+        return 0
 
     def encode(self) -> bytes:
         """Return the 64 bytes of the instruction."""
@@ -290,13 +319,15 @@ class Instruction:
 
     @classmethod
     def decode(cls, data: bytes) -> "Instruction":
-        """Return the instruction of 64 bytes.
+        """Return the instruction of 64 bytes; bits without a meaning are ignored.
 
         Raises
         ------
         ProgramError
-            If the opcode or a flag is not defined.
+            If the opcode is not defined or bytes are missing.
         """
+        if len(data) < INSTRUCTION_BYTES:
+            raise ProgramError(f"an instruction has {INSTRUCTION_BYTES} bytes, not {len(data)}")
         word = int.from_bytes(data[:INSTRUCTION_BYTES], "little")
         try:
             opcode = Opcode(word & 0xFF)
@@ -305,7 +336,7 @@ class Instruction:
         return cls(
             opcode,
             {f.name: word >> f.lsb & (f.limit - 1) for f in OPCODES[opcode][1]},
-            Flag(word >> 16 & 0x3F),
+            Flag(word >> 16 & FLAGS[opcode]),
             frozenset(unit for unit in Unit if word >> 8 & 1 << unit),
             frozenset(unit for unit in Unit if word >> 12 & 1 << unit),
         )
@@ -321,7 +352,7 @@ class Instruction:
     @classmethod
     def parse(cls, text: str) -> "Instruction":
         """Return the instruction that `str` printed as `text`."""
-        name, *parts = text.split()
+        name, *parts = text.split() or [""]
         try:
             opcode = Opcode[name]
             operands, flags, wait, signal = {}, Flag(0), set(), set()
@@ -335,8 +366,10 @@ class Instruction:
                 else:
                     key, _, value = part.partition("=")
                     operands[key] = int(value, 0)
-        except (KeyError, ValueError) as error:
-            raise ProgramError(f"cannot parse {text!r}: {error}") from error
+        except KeyError as error:
+            raise ProgramError(f"cannot parse {text!r}: {error} is not known") from error
+        except ValueError as error:
+            raise ProgramError(f"cannot parse {text!r}: {part!r} is not NAME=NUMBER") from error
         return cls(opcode, operands, flags, frozenset(wait), frozenset(signal))
 
 

@@ -1,0 +1,192 @@
+"""MATMUL of the golden machine: products of quantised rows, and what becomes of the sums."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celosia.errors import ProgramError
+from celosia.golden.activation import apply_table
+from celosia.golden.fixed import IntArray, saturate
+from celosia.golden.memory import MachineState
+from celosia.golden.quantise import quantise
+from celosia.golden.requant import requantise
+from celosia.isa import Flag, Instruction
+
+__all__ = ["accumulate_products", "check_range", "matmul", "quantised_rows"]
+
+
+def check_range(instruction: Instruction, name: str, low: int, high: int) -> int:
+    """Return an operand of the instruction, which must be from `low` to `high`."""
+    value = instruction[name]
+    if not low <= value <= high:
+        raise ProgramError(f"{name} must be {low} to {high}, not {value}")
+    return value
+
+
+def quantised_rows(
+    state: MachineState, base: int, stride: int, slot: int, rows: int, width: int
+) -> tuple[IntArray, IntArray]:
+    """Return rows of the scratchpad as the array takes them.
+
+    Returns
+    -------
+    q : (rows, width) int64
+        int8 values.
+    exponents : (rows,) int64
+        0 to 8.
+    """
+    exponents = state.scratchpad.exponents[state.scratchpad.slots(slot, rows)]
+    return quantise(state.scratchpad.read(base, stride, rows, width), exponents), exponents
+
+
+def accumulate_products(
+    x: NDArray[np.integer], w: NDArray[np.integer], tile: int, width: int
+) -> IntArray:
+    """Sum products of int8 over tiles of the reduction, saturating after each tile.
+
+    Parameters
+    ----------
+    x : (m, k) int
+        Streamed rows.
+    w : (n, k) int
+        Stationary rows.
+    tile : int
+        Products that the array sums exactly, R; divides k.
+    width : int
+        Bits of an accumulator.
+
+    Returns
+    -------
+    (m, n) int64
+    """
+    limit = 1 << (width - 1)
+    # No partial sum can pass the sum of magnitudes, so in practice one product does it all.
+    if x.shape[1] << 14 < limit or _product(np.abs(x), np.abs(w, dtype=np.int64)).max() < limit:
+        return _product(x, w)
+    acc = np.zeros((len(x), len(w)), np.int64)
+    for k in range(0, x.shape[1], tile):
+        acc = saturate(acc + _product(x[:, k : k + tile], w[:, k : k + tile]), width)
+    return acc
+
+
+def _product(x: NDArray[np.integer], w: NDArray[np.integer]) -> IntArray:
+    # float64 holds every sum of fewer than 2^39 products of int8 exactly, and BLAS is fast.
+    return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
+
+
+def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
+    """Execute one MATMUL.
+
+    Returns
+    -------
+    mac_rows : int
+        Rows streamed into the array.
+    saturations : int
+        Elements that the clip to 16 (or 8) bits changed.
+    """
+    config, flags = state.config, instruction.flags
+    m = check_range(instruction, "m", 1, config.accumulator_rows)
+    n = check_range(instruction, "n", 1, 65535)
+    k_tiles = check_range(instruction, "k_tiles", 1, 65535)
+    n_tiles = -(-n // config.columns)
+    _check_overlaps(state, instruction, n_tiles * config.columns)
+
+    x, e_x = quantised_rows(
+        state,
+        instruction["x_base"],
+        instruction["x_stride"],
+        instruction["x_slot"],
+        m,
+        k_tiles * config.rows,
+    )
+    w, e_w = _stationary(state, instruction, n, k_tiles)
+    acc = accumulate_products(x, w, config.rows, config.accumulator_width)
+    y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
+
+    padded = np.zeros((m, n_tiles * config.columns), np.int16)
+    padded[:, :n] = y
+    state.scratchpad.write(
+        instruction["y_base"],
+        instruction["y_stride"],
+        padded,
+        instruction["y_slot"],
+        keep=Flag.KEEP_EXPONENT in flags,
+    )
+    return m * n_tiles * k_tiles, int(clipped.sum())
+
+
+def _stationary(
+    state: MachineState, instruction: Instruction, n: int, k_tiles: int
+) -> tuple[NDArray[np.integer], IntArray | int]:
+    """Return the stationary operand (n, k) and its exponents (n,), or 0 for all."""
+    rows, columns = state.config.rows, state.config.columns
+    if Flag.WEIGHTS_IN_MEMORY in instruction.flags:
+        n_tiles = -(-n // columns)
+        size = n_tiles * k_tiles * columns * rows
+        tiles = state.window.read(instruction["w_address"], size).view(np.int8)
+        tiles = tiles.reshape(n_tiles, k_tiles, columns, rows).swapaxes(1, 2)
+        return tiles.reshape(n_tiles * columns, -1)[:n], 0
+    return quantised_rows(
+        state,
+        instruction["w_base"],
+        instruction["w_stride"],
+        instruction["w_slot"],
+        n,
+        k_tiles * rows,
+    )
+
+
+def _epilogue(
+    state: MachineState, instruction: Instruction, acc: IntArray, exponents: IntArray
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Scale accumulators (m, n); return the result and where it was clipped."""
+    m, n = acc.shape
+    flags, first = instruction.flags, instruction["p_base"]
+    by_row = Flag.ROW_PARAMETERS in flags
+    last = first + (m if by_row else n)
+    if last > len(state.parameters):
+        raise ProgramError(
+            f"parameter entry {last - 1} does not exist; there are {len(state.parameters)}"
+        )
+    multiplier, shift, bias = state.parameters[first:last].T
+    if by_row:
+        multiplier, shift, bias = multiplier[:, np.newaxis], shift[:, np.newaxis], bias[:, None]
+
+    residual = None
+    if Flag.RESIDUAL in flags:
+        check_range(instruction, "r_shift", 0, 31)
+        residual = state.scratchpad.read(instruction["r_base"], instruction["r_stride"], m, n)
+    y, clipped = requantise(
+        acc,
+        multiplier,
+        shift - exponents,
+        bias,
+        residual=residual,
+        r_shift=instruction["r_shift"],
+        narrow=Flag.NARROW in flags,
+    )
+    if Flag.ACTIVATE in flags:
+        y = apply_table(y, *state.table.T)
+    return y, clipped
+
+
+def _check_overlaps(state: MachineState, instruction: Instruction, width: int) -> None:
+    """Refuse a result that lies over an operand: hardware still reads it for later tiles."""
+    pad, m, n = state.scratchpad, instruction["m"], instruction["n"]
+    reduction = instruction["k_tiles"] * state.config.rows
+    y = pad.addresses(instruction["y_base"], instruction["y_stride"], m, width)
+    y_slots = range(instruction["y_slot"], instruction["y_slot"] + m)
+
+    operands = [("x", m)]
+    if Flag.WEIGHTS_IN_MEMORY not in instruction.flags:
+        operands.append(("w", n))
+    for name, rows in operands:
+        base, stride = instruction[f"{name}_base"], instruction[f"{name}_stride"]
+        pad.check_apart(name, pad.addresses(base, stride, rows, reduction), y)
+        slot = instruction[f"{name}_slot"]
+        if slot < y_slots.stop and y_slots.start < slot + rows:
+            raise ProgramError(f"the exponents of the result must not overlap those of {name}")
+    if Flag.RESIDUAL in instruction.flags:
+        place = instruction["r_base"], instruction["r_stride"]
+        # In place is well defined: each element is read before it is written.
+        if place != (instruction["y_base"], instruction["y_stride"]):
+            pad.check_apart("r", pad.addresses(*place, m, n), y)
