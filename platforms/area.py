@@ -27,8 +27,7 @@ _PACKAGE = "CABGA756"
 class Registered(Elaboratable):
     """A component between registers, one at each bit of its ports.
 
-    Thereby every path of the component starts and ends at a register. The wrapper costs
-    `flip_flops` flip-flops and no logic.
+    Thereby every path of the component starts and ends at a register. The wrapper has no logic.
 
     Parameters
     ----------
@@ -39,8 +38,6 @@ class Registered(Elaboratable):
     ----------
     ports : list of Signal
         Ports of the wrapper, named as those of the component.
-    flip_flops : int
-        Flip-flops of the wrapper itself.
     """
 
     def __init__(self, component: Component) -> None:
@@ -52,7 +49,6 @@ class Registered(Elaboratable):
                 port = Signal(len(inner), name="__".join(map(str, path)))
                 self._pairs.append((member.flow, inner, port))
         self.ports = [port for _, _, port in self._pairs]
-        self.flip_flops = sum(map(len, self.ports))
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -117,6 +113,7 @@ def measure_core(
         if build is None:
             build = Path(stack.enter_context(TemporaryDirectory()))
         cells = synthesize_core(wrapped, build, ports=wrapped.ports, platform=platform)
+        wrapper_flip_flops = _count_flip_flops_at_ports(build)
         options = f"--{device} --speed {speed} --freq {frequency}"
         reports = {seed: _route(build, f"{options} --seed {seed}") for seed in range(1, seeds + 1)}
 
@@ -126,7 +123,7 @@ def measure_core(
         "LUT4": cells["LUT4"],
         "CCU2C": cells["CCU2C"],
         "comb": used["TRELLIS_COMB"],
-        "FF": used["TRELLIS_FF"] - wrapped.flip_flops,
+        "FF": used["TRELLIS_FF"] - wrapper_flip_flops,
         "MULT18X18D": used["MULT18X18D"],
         "DP16KD": used["DP16KD"],
         "fmax_mhz": round(_fmax(reports[seed]), 1),
@@ -171,8 +168,7 @@ def synthesize_core(
         "read_rtlil top.il\nsynth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
     )
     run_tool("yosys", "top.ys", build)
-    netlist = json.loads((build / "top.json").read_text())
-    return Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+    return Counter(cell["type"] for cell in _netlist(build)["cells"].values())
 
 
 def run_tool(tool: str, arguments: str, build: Path) -> None:
@@ -204,6 +200,19 @@ def run_tool(tool: str, arguments: str, build: Path) -> None:
         lines = (logged + done.stderr).strip().splitlines() or [f"status {done.returncode}"]
         errors = [line for line in lines if "ERROR" in line]
         raise ToolError(f"{tool} failed: {(errors or lines)[-1]}")
+
+
+def _netlist(build: Path) -> dict[str, Any]:
+    return json.loads((build / "top.json").read_text())["modules"]["top"]
+
+
+def _count_flip_flops_at_ports(build: Path) -> int:
+    """Count the flip-flops that a wrapper left: synthesis drops those of unused ports."""
+    netlist = _netlist(build)
+    bits = [bit for port in netlist["ports"].values() for bit in port["bits"]]
+    at_ports = {bit for bit in bits if isinstance(bit, int)}  # the others are constants
+    pins = [c["connections"] for c in netlist["cells"].values() if c["type"] == "TRELLIS_FF"]
+    return sum(not at_ports.isdisjoint([*pin.get("DI", []), *pin.get("Q", [])]) for pin in pins)
 
 
 def _route(build: Path, options: str) -> dict[str, Any]:
