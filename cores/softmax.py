@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """One-pass base-2 softmax over blocks of keys, with an exponent of its own for each block."""
 
 from amaranth import Cat, Module

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Back of the streaming softmax: exponent and denominator of each row, and reciprocals."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -67,7 +68,7 @@ class RowState(wiring.Component):
     """
 
     #: Cycles from a row to its shifts.
-    shift_latency = 3
+    shift_latency = 4
 
     valid: Signal
     row: Signal
@@ -112,18 +113,22 @@ class RowState(wiring.Component):
         )
         write, read = storage.write_port(), storage.read_port()
 
-        # Stage 1: read. Stage 2: before the first block the row is empty and has its exponent.
+        # Stages 1 and 2: read; block RAM is too slow for any logic before a register.
         m.d.comb += read.addr.eq(self.row)
-        first = delayed(m, self.first, 1, "first")
-        block = delayed(m, self.exponent, 1, "block")
+        found = Signal(layout, reset_less=True)
+        m.d.sync += found.eq(read.data)
+        first = delayed(m, self.first, 2, "first")
+        block = delayed(m, self.exponent, 2, "block")
+
+        # Stage 3: before the first block the row is empty and has the block's exponent.
         kept = Signal(layout, reset_less=True)
         m.d.sync += [
-            kept.exponent.eq(Mux(first, block, read.data.exponent)),
-            kept.denominator.eq(Mux(first, 0, read.data.denominator)),
+            kept.exponent.eq(Mux(first, block, found.exponent)),
+            kept.denominator.eq(Mux(first, 0, found.denominator)),
         ]
         block = delayed(m, block, 1, "kept_block")
 
-        # Stage 3: shifts. Only a denominator that is not shifted can be too large, since its top
+        # Stage 4: shifts. Only a denominator that is not shifted can be too large, since its top
         # bit says that it is, so that the bump needs no shifted denominator.
         rise, fall = Signal(len(block) + 1), Signal(len(block) + 1)
         bump, rises = Signal(), Signal()
@@ -140,7 +145,7 @@ class RowState(wiring.Component):
             exponent.eq(Mux(rises, block, kept.exponent + bump)),
         ]
 
-        # Stage 4: the denominator is shifted and waits for the sum, which is then shifted too.
+        # Stage 5: the denominator is shifted and waits for the sum, which is then shifted too.
         denominator = delayed(m, kept.denominator, 1, "denominator")
         old = Signal(width, reset_less=True)
         added = Signal(width, reset_less=True)

@@ -28,11 +28,11 @@ def sized(rows: int, columns: int, **changes: int) -> MachineConfig:
 @pytest.mark.parametrize(
     ("config", "latency", "reciprocal_latency", "turnaround"),
     [
-        (sized(4, 4, attention_rows=8, accumulator_width=24), 8, 27, 6),
-        (sized(8, 4, attention_rows=4, accumulator_width=24), 10, 30, 7),
-        (sized(16, 8, attention_rows=8), 11, 32, 8),
-        (sized(4, 8, attention_rows=16, accumulator_width=27), 9, 29, 7),
-        (sized(16, 4, attention_rows=4, accumulator_width=25), 12, 32, 7),
+        (sized(4, 4, attention_rows=8, accumulator_width=24), 8, 27, 7),
+        (sized(8, 4, attention_rows=4, accumulator_width=24), 10, 30, 8),
+        (sized(16, 8, attention_rows=8), 11, 32, 9),
+        (sized(4, 8, attention_rows=16, accumulator_width=27), 9, 29, 8),
+        (sized(16, 4, attention_rows=4, accumulator_width=25), 12, 32, 8),
     ],
     ids=["4x4", "8x4", "16x8", "4x8", "16x4"],
 )
@@ -115,7 +115,8 @@ def test_attention_is_near_the_float_one(keys, spread):
     t = np.round(q @ k.T / np.sqrt(32) * np.log2(np.e) * 64).astype(np.int64)
     exact = attention_float(q, k, v)
     error = np.abs(attend(config, t, v, exponents=8) / 256 - exact).max()
-    assert error <= 0.01 * np.abs(v).max()
+    # Of the largest probability rounding takes 1 in 128, and so it may of the logit.
+    assert error <= 0.02 * np.abs(v).max()
 
 
 def test_exponents_are_those_of_each_column():
