@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from amaranth import Const, Module, Signal, Value
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 from amaranth.lib.wiring import Component, Flow
 
@@ -41,7 +41,7 @@ class Registered(Elaboratable):
     """
 
     def __init__(self, component: Component) -> None:
-        self.component = component
+        self.component: Any = component
         self._pairs: list[tuple[Flow, Value, Signal]] = []
         for path, member, value in component.signature.flatten(component):
             inner = Value.cast(value)
