@@ -1,0 +1,26 @@
+"""Views of the 512-bit instruction word, built from the fields of the instruction set."""
+
+from amaranth import unsigned
+from amaranth.lib import data
+
+from celosia.isa import INSTRUCTION_BYTES, OPCODES, Opcode
+
+__all__ = ["header_layout", "operand_layout"]
+
+_HEADER = {
+    "opcode": data.Field(unsigned(8), 0),
+    "wait": data.Field(unsigned(4), 8),
+    "signal": data.Field(unsigned(4), 12),
+    "flags": data.Field(unsigned(16), 16),
+}
+
+
+def header_layout() -> data.FlexibleLayout:
+    """View of any instruction: `opcode`, `wait`, `signal` and `flags`."""
+    return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER)
+
+
+def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
+    """View of an instruction with this opcode: the header's fields and its operands."""
+    operands = {f.name: data.Field(unsigned(f.width), f.lsb) for f in OPCODES[opcode][1]}
+    return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER | operands)
