@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from celosia.atomic import MARKER, atomic_directory, atomic_write
@@ -21,6 +24,21 @@ def test_write_refuses_a_directory_and_keeps_it(tmp_path):
     (tmp_path / "image.bin").mkdir()
     with pytest.raises(CelosiaError, match=r"image\.bin: cannot be written: Is a directory"):
         atomic_write(tmp_path / "image.bin", "new")
+    assert names(tmp_path) == ["image.bin"]
+
+
+def test_failure_keeps_the_earlier_file(tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "image.bin"
+    atomic_write(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        atomic_write(file, "\ud800")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(CelosiaError, match=r"image\.bin: cannot be written: No space left"):
+        atomic_write(file, "new")
+    assert file.read_text() == "old"
     assert names(tmp_path) == ["image.bin"]
 
 
@@ -54,6 +72,25 @@ def test_failure_keeps_the_earlier_output(tmp_path):
         (work / "bad").write_text("bad")
         raise KeyboardInterrupt
     assert (output / "good").read_text() == "good"
+    assert names(tmp_path) == ["program"]
+
+
+def test_failed_rename_puts_the_earlier_output_back(tmp_path, monkeypatch):
+    def rename(source, target, rename=os.rename):
+        if (Path(source) / "new").exists():
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    output = tmp_path / "program"
+    with atomic_directory(output) as work:
+        (work / "old").write_text("old")
+    monkeypatch.setattr(os, "rename", rename)
+    with (
+        pytest.raises(CelosiaError, match=r"program: cannot be written: No space left"),
+        atomic_directory(output) as work,
+    ):
+        (work / "new").write_text("new")
+    assert names(output) == [MARKER, "old"]
     assert names(tmp_path) == ["program"]
 
 

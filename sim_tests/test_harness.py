@@ -73,6 +73,30 @@ def test_equal_designs_are_built_once(tmp_path, monkeypatch):
         )
 
 
+def test_whatever_changes_the_simulation_changes_the_build(tmp_path, monkeypatch):
+    monkeypatch.setattr(verilator, "_compile", lambda work, top, *_, **__: (work / top).touch())
+    text = "module top(input clk);\nendmodule\nmodule other(input clk);\nendmodule\n"
+    for name in ("a", "same"):
+        (tmp_path / f"{name}.v").write_text(text)
+    (tmp_path / "changed.v").write_text(text + "// changed\n")
+
+    def build(name="a", top="top", **options):
+        return build_simulation(tmp_path / f"{name}.v", top, tmp_path / "cache", **options)
+
+    builds = [
+        build(),
+        build("changed"),
+        build(top="other"),
+        build(visible=["x"]),
+        build(threads=2),
+        build(waves=True),
+        build(lint=True),
+        build(extra_sources=[tmp_path / "changed.v"]),
+    ]
+    assert len({simulation.directory for simulation in builds}) == len(builds)
+    assert build("same") == builds[0]
+
+
 def test_broken_verilog_is_refused_and_not_kept(tmp_path):
     source = tmp_path / "broken.v"
     source.write_text("module top(input clk, output o);\n  assign o = nothing_there;\nendmodule\n")
