@@ -88,8 +88,8 @@ class ActivationLane(wiring.Component):
         Result.
     """
 
-    #: Cycles from argument to result: memory, product, sum, saturation.
-    latency = 1 + Multiplier.latency + 2
+    #: Cycles from argument to result: memory and register, product, sum, saturation.
+    latency = 2 + Multiplier.latency + 2
 
     table: wiring.PureInterface
     x: Signal
@@ -109,7 +109,7 @@ class ActivationLane(wiring.Component):
         m.submodules.memory = memory = Memory(shape=Segment, depth=SEGMENTS, init=[])
         m.submodules.multiplier = multiplier = Multiplier(16, 9)
 
-        # Stage 1: the segment. Bypass is the segment that starts at x, at its start.
+        # Stages 1 and 2: the segment. Memories answer late in the cycle, hence the register.
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.table.valid),
@@ -118,26 +118,27 @@ class ActivationLane(wiring.Component):
             write.data.slope.eq(self.table.slope),
             read.addr.eq(Cat(self.x[8:15], ~self.x[15])),
         ]
-        x = delayed(m, self.x, 1, "x")
-        enable = delayed(m, self.enable, 1, "enable")
-        fraction = Signal(8)
-        m.d.comb += fraction.eq(Mux(enable, x[:8], 0))
+        segment = delayed(m, read.data, 1, "segment")
+        x = delayed(m, self.x, 2, "x")
+        enable = delayed(m, self.enable, 2, "enable")
 
-        # Stages 2 to 4: the product.
-        start = Signal(signed(16), reset_less=True)
-        m.d.sync += start.eq(Mux(enable, read.data.value, x))
-        start_late = delayed(m, start, multiplier.latency - 1, "start")
+        # Stages 3 to 5: the product. Bypass is a segment that starts at x, at its start.
+        fraction = Signal(8)
+        start = Signal(signed(16))
         m.d.comb += [
-            multiplier.a.eq(read.data.slope),
+            fraction.eq(Mux(enable, x[:8], 0)),
+            start.eq(Mux(enable, segment.value, x)),
+            multiplier.a.eq(segment.slope),
             multiplier.b.eq(fraction),
             multiplier.b_enable.eq(1),
         ]
+        start_late = delayed(m, start, multiplier.latency, "start")
 
-        # Stage 5: the sum, rounded half up.
+        # Stage 6: the sum, rounded half up.
         total = Signal(signed(18), reset_less=True)
         m.d.sync += total.eq(start_late + (multiplier.product >> 8) + multiplier.product[7])
 
-        # Stage 6: saturation.
+        # Stage 7: saturation.
         y = Signal(signed(16), reset_less=True)
         m.d.sync += y.eq(saturate(total, 16))
         m.d.comb += self.y.eq(y)
@@ -148,7 +149,7 @@ class ActivationLane(wiring.Component):
 class TableActivation(wiring.Component):
     """Applies one function, held in a table, to all elements of a row.
 
-    The arithmetic is that of `ActivationLane`; the result comes exactly `latency` = 6 cycles after
+    The arithmetic is that of `ActivationLane`; the result comes exactly `latency` = 7 cycles after
     its row, whether `enable` is set or not. One row per cycle, no stall. Every lane has its own
     copy of the table, 256 words of 32 bits; `table` writes all copies. Tables start at zero.
 

@@ -20,7 +20,7 @@ ARGUMENTS = np.arange(-32768, 32768)
 def test_matches_golden(columns, tmp_path):
     config = PRESETS["tiny"].replace(name=f"c{columns}", columns=columns)
     dut = TableActivation(config, unsigned(9))
-    assert dut.latency == 6
+    assert dut.latency == 7
     environment = {"CONFIG": json.dumps(config.to_dict()), "LATENCY": dut.latency}
     simulate(dut, "tb_activation", tmp_path, **environment)
 

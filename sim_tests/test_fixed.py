@@ -18,6 +18,12 @@ def test_rnd_rounds_half_up(x, s):
     assert rnd(x, s) == floor(Fraction(x, 1 << s) + Fraction(1, 2))
 
 
+@given(st.integers(-(1 << 20), 1 << 20), st.integers(2, 40))
+def test_rnd_at_ties(quotient, s):
+    tie = (quotient << s) + (1 << (s - 1))
+    assert rnd([tie - 1, tie, tie + 1], s).tolist() == [quotient, quotient + 1, quotient + 1]
+
+
 def test_rnd_broadcasts():
     y = rnd([[-3], [3]], [0, 1, 2])
     np.testing.assert_array_equal(y, [[-3, -1, -1], [3, 2, 1]])
