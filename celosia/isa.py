@@ -275,7 +275,7 @@ class Instruction:
 
     opcode: Opcode
     operands: dict[str, int] = field(default_factory=dict)
-    flags: Flag = Flag(0)
+    flags: Flag = field(default=Flag(0))
     wait: frozenset[Unit] = frozenset()
     signal: frozenset[Unit] = frozenset()
 
@@ -283,9 +283,8 @@ class Instruction:
         known = {f.name: f for f in OPCODES[self.opcode][1]}
         for name, value in self.operands.items():
             if name not in known:
-                raise ProgramError(
-                    f"{self.opcode.name} has no operand {name!r}; it has {', '.join(known) or 'none'}"
-                )
+                names = ", ".join(known) or "none"
+                raise ProgramError(f"{self.opcode.name} has no operand {name!r}; it has {names}")
             if not 0 <= value < known[name].limit:
                 raise ProgramError(
                     f"{self.opcode.name}: operand {name} must be 0 to {known[name].limit - 1}, "

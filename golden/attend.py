@@ -73,7 +73,7 @@ def _logits(state: MachineState, instruction: Instruction) -> IntArray:
 def _blocks(state: MachineState, logits: IntArray, v: IntArray, e_v: IntArray) -> IntArray:
     """Return the output (m, width) from logits (m, t) and values (width, keys of all blocks)."""
     config, lanes = state.config, state.config.lanes
-    m, t = logits.shape
+    t = logits.shape[1]
     logits = np.pad(logits, ((0, 0), (0, v.shape[1] - t)))
     softmax: SoftmaxState | None = None
     o: IntArray | None = None

@@ -15,7 +15,7 @@ __all__ = ["Fault", "MachineState", "Scratchpad", "Window"]
 ByteArray = NDArray[np.uint8]
 
 
-class Fault(Exception):  # noqa: N818
+class Fault(Exception):
     """The hardware stops here, with this cause in its register."""
 
     def __init__(self, cause: Cause) -> None:

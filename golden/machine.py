@@ -1,0 +1,207 @@
+"""The whole machine: executes a program on a memory image, bit for bit as the hardware does.
+
+Instructions are taken one after the other; tokens order them in hardware and change no result.
+What the contract leaves undefined (an operand out of its limits, a word that does not exist, a
+result over its own operand) is refused as a `ProgramError`, so that a compiler learns of it here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celosia.config import MachineConfig
+from celosia.errors import ProgramError
+from celosia.golden.attend import attend
+from celosia.golden.matmul import check_range, matmul
+from celosia.golden.memory import Fault, MachineState
+from celosia.isa import INSTRUCTION_BYTES, Cause, Instruction, Opcode, Space
+
+__all__ = ["GoldenMachine", "Result"]
+
+#: Entry of the parameter buffer, as memory holds it.
+PARAMETER = np.dtype({
+    "names": ["multiplier", "shift", "bias"],
+    "formats": ["<u2", "u1", "<i2"],
+    "offsets": [0, 2, 4],
+    "itemsize": 8,
+})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves in the registers.
+
+    Attributes
+    ----------
+    instructions : int
+        Instructions executed, HALT included; one that faults is not.
+    mac_rows : int
+        Rows streamed into the array.
+    saturations : int
+        Elements that MATMUL clipped.
+    cause : Cause
+        NONE after a HALT.
+    fault_address : int
+        Byte offset of the instruction that faulted, in the window.
+    """
+
+    instructions: int
+    mac_rows: int
+    saturations: int
+    cause: Cause = Cause.NONE
+    fault_address: int = 0
+
+
+class GoldenMachine:
+    """The machine's state, and `run`, which changes it.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+    memory : bytearray or (bytes,) uint8
+        The window, read and written in place.
+
+    Attributes
+    ----------
+    state : MachineState
+        Everything but the memory starts zero and persists from run to run, as in hardware.
+    """
+
+    def __init__(self, config: MachineConfig, memory: bytearray | NDArray[np.uint8]) -> None:
+        self.config = config
+        self.state = MachineState.blank(config, memory)
+
+    def run(self, program: int = 0) -> Result:
+        """Execute the program at byte offset `program`, up to its HALT or to a fault.
+
+        Raises
+        ------
+        ProgramError
+            If an instruction has operands for which the contract defines no result.
+        """
+        instructions = mac_rows = saturations = 0
+        address = program
+        try:
+            while True:
+                instruction = self._fetch(address)
+                rows, clipped = self._execute(instruction, address)
+                instructions += 1
+                mac_rows += rows
+                saturations += clipped
+                if instruction.opcode is Opcode.HALT:
+                    return Result(instructions, mac_rows, saturations)
+                address += INSTRUCTION_BYTES
+        except Fault as fault:
+            return Result(instructions, mac_rows, saturations, fault.cause, address)
+
+    def _fetch(self, address: int) -> Instruction:
+        data = self.state.window.read(address, INSTRUCTION_BYTES).tobytes()
+        try:
+            return Instruction.decode(data)
+        except ProgramError as error:
+            raise Fault(Cause.ILLEGAL_INSTRUCTION) from error
+
+    def _execute(self, instruction: Instruction, address: int) -> tuple[int, int]:
+        """Execute one instruction; return the rows it streamed and the elements it clipped."""
+        try:
+            match instruction.opcode:
+                case Opcode.MATMUL:
+                    return matmul(self.state, instruction)
+                case Opcode.ATTEND:
+                    return attend(self.state, instruction), 0
+                case Opcode.LOAD:
+                    self._load(instruction)
+                case Opcode.STORE:
+                    self._store(instruction)
+                case Opcode.NORM:
+                    self._norm(instruction)
+        except ProgramError as error:
+            raise ProgramError(
+                f"instruction at {address:#x}, {instruction.opcode.name}: {error}"
+            ) from error
+        return 0, 0
+
+    def _load(self, instruction: Instruction) -> None:
+        space = check_range(instruction, "space", 0, max(Space))
+        words = check_range(instruction, "words", 1, 65535)
+        if space in (Space.PARAMETERS, Space.TABLE):
+            check_range(instruction, "rows", 1, 1)
+            if space == Space.TABLE:
+                self._load_table(instruction)
+            else:
+                self._load_parameters(instruction, words)
+            return
+        values = self.state.window.read(
+            instruction["address"],
+            words * self.config.lanes * (2 if space == Space.ROWS16 else 1),
+            rows=check_range(instruction, "rows", 1, 65535),
+            pitch=instruction["pitch"],
+        )
+        self.state.scratchpad.write(
+            instruction["base"],
+            instruction["stride"],
+            values.view("<i2" if space == Space.ROWS16 else np.int8),
+            instruction["slot"],
+        )
+
+    def _load_parameters(self, instruction: Instruction, words: int) -> None:
+        entries = self.state.window.read(instruction["address"], words * PARAMETER.itemsize)
+        entries = entries.view(PARAMETER)[0]
+        first, last = instruction["base"], instruction["base"] + words
+        if last > len(self.state.parameters):
+            raise ProgramError(
+                f"parameter entry {last - 1} does not exist; there are {len(self.state.parameters)}"
+            )
+        # The buffer keeps 15 bits of a multiplier and 6 of a shift.
+        self.state.parameters[first:last, 0] = entries["multiplier"] & 0x7FFF
+        self.state.parameters[first:last, 1] = entries["shift"] & 0x3F
+        self.state.parameters[first:last, 2] = entries["bias"]
+
+    def _load_table(self, instruction: Instruction) -> None:
+        check_range(instruction, "words", 256, 256)
+        check_range(instruction, "base", 0, 0)
+        entries = self.state.window.read(instruction["address"], 4 * 256)
+        self.state.table[:] = entries.view("<i2").reshape(256, 2)
+
+    def _store(self, instruction: Instruction) -> None:
+        space = check_range(instruction, "space", Space.ROWS16, Space.ROWS8)
+        values = self.state.scratchpad.read(
+            instruction["base"],
+            instruction["stride"],
+            check_range(instruction, "rows", 1, 65535),
+            check_range(instruction, "words", 1, 65535) * self.config.lanes,
+        )
+        if space == Space.ROWS16:
+            data = np.ascontiguousarray(values, "<i2").view(np.uint8)
+        else:
+            data = values.astype(np.uint8)  # the low byte
+        self.state.window.write(instruction["address"], data, pitch=instruction["pitch"])
+
+    def _norm(self, instruction: Instruction) -> None:
+        from celosia.golden.layernorm import layernorm
+
+        pad = self.state.scratchpad
+        m = check_range(instruction, "m", 1, 65535)
+        width = check_range(instruction, "words", 1, 65535) * self.config.lanes
+        n = check_range(instruction, "n", 1, width)
+        epsilon = check_range(instruction, "epsilon", 1, (1 << 32) - 1)
+        y = instruction["y_base"], instruction["y_stride"]
+        written = pad.addresses(*y, m, width)
+        x = instruction["x_base"], instruction["x_stride"]
+        # In place is well defined: a row is read before it is written.
+        if x != y:
+            pad.check_apart("x", pad.addresses(*x, m, width), written)
+        for name in ("gamma", "beta"):
+            pad.check_apart(name, pad.addresses(instruction[name], 0, 1, width), written)
+
+        values = np.zeros((m, width), np.int16)
+        values[:, :n] = layernorm(
+            pad.read(*x, m, n),
+            pad.read(instruction["gamma"], 0, 1, n)[0],
+            pad.read(instruction["beta"], 0, 1, n)[0],
+            shift=instruction["shift"],
+            epsilon=epsilon,
+        )
+        pad.write(*y, values, instruction["y_slot"])

@@ -1,0 +1,239 @@
+"""The machine a second time: plain loops over Python integers, written from the architecture page.
+
+It shares no arithmetic with the golden machine, but for the norm, whose square root is specified
+by its twin. It is slow, and checks nothing.
+"""
+
+from celosia.isa import Flag, Instruction, Opcode, Space
+
+
+def rnd(x, s):
+    return (x + (1 << (s - 1))) >> s if s > 0 else x
+
+
+def sat(x, bits):
+    return max(-(1 << (bits - 1)), min((1 << (bits - 1)) - 1, x))
+
+
+def clip(x, low, high):
+    return max(low, min(high, x))
+
+
+def number(data, *, signed=False):
+    return int.from_bytes(data, "little", signed=signed)
+
+
+class PlainMachine:
+    def __init__(self, config, memory):
+        self.config = config
+        self.memory = memory
+        self.lanes = max(config.rows, config.columns)
+        self.scratchpad = [[0] * self.lanes for _ in range(config.scratchpad_words)]
+        self.exponents = [0] * config.exponent_slots
+        self.parameters = [(0, 0, 0)] * config.parameter_entries
+        self.table = [(0, 0)] * 256
+        self.mac_rows = self.saturations = self.instructions = 0
+
+    def run(self, program=0):
+        while True:
+            ins = Instruction.decode(self.memory[program : program + 64])
+            self.instructions += 1
+            if ins.opcode is Opcode.HALT:
+                return
+            getattr(self, ins.opcode.name.lower())(ins)
+            program += 64
+
+    def element(self, base, stride, i, k):
+        return self.scratchpad[base + i * stride + k // self.lanes][k % self.lanes]
+
+    def quantised(self, base, stride, slot, i, k):
+        return sat(rnd(self.element(base, stride, i, k), self.exponents[slot + i]), 8)
+
+    def write_word(self, address, first_lane, values, slot, first):
+        self.scratchpad[address][first_lane : first_lane + len(values)] = values
+        union = 0
+        for x in values:
+            union |= x ^ (x >> 15)
+        e = max(0, union.bit_length() - 7)
+        self.exponents[slot] = e if first else max(self.exponents[slot], e)
+
+    def load(self, ins):
+        address = ins["address"]
+        if ins["space"] == Space.PARAMETERS:
+            for i in range(ins["words"]):
+                entry = self.memory[address + 8 * i : address + 8 * i + 8]
+                self.parameters[ins["base"] + i] = (
+                    number(entry[0:2]) & 0x7FFF,
+                    entry[2] & 63,
+                    number(entry[4:6], signed=True),
+                )
+        elif ins["space"] == Space.TABLE:
+            for i in range(256):
+                entry = self.memory[address + 4 * i : address + 4 * i + 4]
+                self.table[i] = number(entry[:2], signed=True), number(entry[2:], signed=True)
+        else:
+            size = 2 if ins["space"] == Space.ROWS16 else 1
+            for i in range(ins["rows"]):
+                at = address + i * ins["pitch"]
+                for j in range(ins["words"]):
+                    word = []
+                    for _ in range(self.lanes):
+                        word.append(number(self.memory[at : at + size], signed=True))
+                        at += size
+                    to = ins["base"] + i * ins["stride"] + j
+                    self.write_word(to, 0, word, ins["slot"] + i, j == 0)
+
+    def store(self, ins):
+        size = 2 if ins["space"] == Space.ROWS16 else 1
+        for i in range(ins["rows"]):
+            at = ins["address"] + i * ins["pitch"]
+            for j in range(ins["words"]):
+                for x in self.scratchpad[ins["base"] + i * ins["stride"] + j]:
+                    data = (x & 0xFFFF).to_bytes(2, "little")[:size]
+                    self.memory[at : at + size] = data
+                    at += size
+
+    def weight(self, ins, channel, kt, r):
+        """One stationary element and its exponent."""
+        rows, columns = self.config.rows, self.config.columns
+        if Flag.WEIGHTS_IN_MEMORY in ins.flags:
+            tile = channel // columns * ins["k_tiles"] + kt
+            at = ins["w_address"] + (tile * columns + channel % columns) * rows + r
+            return number(self.memory[at : at + 1], signed=True), 0
+        place = ins["w_base"], ins["w_stride"], ins["w_slot"]
+        return self.quantised(*place, channel, kt * rows + r), self.exponents[
+            ins["w_slot"] + channel
+        ]
+
+    def matmul(self, ins):
+        columns = self.config.columns
+        results = {}
+        tiles = -(-ins["n"] // columns)
+        for i in range(ins["m"]):
+            for channel in range(tiles * columns):
+                results[i, channel] = self.product(ins, i, channel) if channel < ins["n"] else 0
+        keep = Flag.KEEP_EXPONENT in ins.flags
+        for nt in range(tiles):
+            for i in range(ins["m"]):
+                self.mac_rows += ins["k_tiles"]
+                address = ins["y_base"] + i * ins["y_stride"] + nt * columns // self.lanes
+                values = [results[i, nt * columns + c] for c in range(columns)]
+                lane = nt * columns % self.lanes
+                first = nt == 0 and not keep
+                self.write_word(address, lane, values, ins["y_slot"] + i, first)
+
+    def product(self, ins, i, channel):
+        acc, e_w = 0, 0
+        for kt in range(ins["k_tiles"]):
+            psum = 0
+            for r in range(self.config.rows):
+                w, e_w = self.weight(ins, channel, kt, r)
+                k = kt * self.config.rows + r
+                psum += self.quantised(ins["x_base"], ins["x_stride"], ins["x_slot"], i, k) * w
+            acc = sat(acc + psum, self.config.accumulator_width)
+        index = i if Flag.ROW_PARAMETERS in ins.flags else channel
+        multiplier, shift, bias = self.parameters[ins["p_base"] + index]
+        e_x = self.exponents[ins["x_slot"] + i]
+        t = rnd(acc * multiplier, clip(shift - e_x - e_w, 0, 47)) + bias
+        if Flag.RESIDUAL in ins.flags:
+            t += rnd(self.element(ins["r_base"], ins["r_stride"], i, channel), ins["r_shift"])
+        y = sat(t, 8 if Flag.NARROW in ins.flags else 16)
+        self.saturations += y != t
+        if Flag.ACTIVATE in ins.flags:
+            value, slope = self.table[(y >> 8) + 128]
+            y = sat(value + rnd(slope * (y & 255), 8), 16)
+        return y
+
+    def attend(self, ins):
+        width = ins["v_tiles"] * self.config.columns
+        results = [self.attend_query(ins, i, width) for i in range(ins["m"])]
+        keep = Flag.KEEP_EXPONENT in ins.flags
+        columns = self.config.columns
+        for dt in range(ins["v_tiles"]):
+            for i, y in enumerate(results):
+                address = ins["y_base"] + i * ins["y_stride"] + dt * columns // self.lanes
+                values = y[dt * columns : (dt + 1) * columns]
+                first = dt == 0 and not keep
+                lane = dt * columns % self.lanes
+                self.write_word(address, lane, values, ins["y_slot"] + i, first)
+
+    def attend_query(self, ins, i, width):
+        config, lanes = self.config, self.lanes
+        guard, limit = config.accumulator_width - 24, 1 << (config.accumulator_width - 10)
+        old, total, output = None, 0, [0] * width
+        for start in range(0, ins["t"], lanes):
+            self.mac_rows += ins["d_tiles"] * (lanes // config.columns)
+            self.mac_rows += ins["v_tiles"] * (lanes // config.rows)
+            keys = range(start, min(start + lanes, ins["t"]))
+            logits = [self.logit(ins, i, k) for k in keys]
+            block = -(-max(logits) // 64)
+            p = [self.probability(64 * block - t) for t in logits]
+            p += [0] * (lanes - len(p))
+            if old is None:
+                exponent, a, b = block, 0, 0
+                total = sum(p) << guard
+            else:
+                exponent = max(old, block)
+                if total >> min(exponent - old, 31) >= limit:
+                    exponent += 1
+                a, b = min(exponent - old, 31), min(exponent - block, 31)
+                total = (total >> a) + ((sum(p) << guard) >> b)
+            for c in range(width):
+                for tile in range(0, lanes, config.rows):
+                    place = ins["v_base"], ins["v_stride"], ins["v_slot"], c
+                    s = sum(
+                        p[k] * self.quantised(*place, start + k)
+                        for k in range(tile, tile + config.rows)
+                    )
+                    added = (s << guard) >> b
+                    if tile == 0:
+                        added += (output[c] >> a) if old is not None else 0
+                    else:
+                        added += output[c]
+                    output[c] = sat(added, config.accumulator_width)
+            old = exponent
+        length = total.bit_length()
+        normalised = total >> (length - 15) if length > 15 else total << (15 - length)
+        reciprocal = (2**29 - 1) // normalised
+        return [
+            sat(
+                rnd(o * reciprocal, clip(14 + length - self.exponents[ins["v_slot"] + c], 0, 47)),
+                16,
+            )
+            for c, o in enumerate(output)
+        ]
+
+    def logit(self, ins, i, k):
+        acc = 0
+        for dt in range(ins["d_tiles"]):
+            d = range(dt * self.config.rows, (dt + 1) * self.config.rows)
+            psum = sum(
+                self.quantised(ins["x_base"], ins["x_stride"], ins["x_slot"], i, j)
+                * self.quantised(ins["w_base"], ins["w_stride"], ins["w_slot"], k, j)
+                for j in d
+            )
+            acc = sat(acc + psum, self.config.accumulator_width)
+        e = self.exponents[ins["x_slot"] + i] + self.exponents[ins["w_slot"] + k]
+        return sat(rnd(acc * ins["multiplier"], clip(ins["shift"] - e, 0, 47)), 16)
+
+    @staticmethod
+    def probability(delta):
+        if delta >> 6 > 8:
+            return 0
+        table = round(127 * 256 * 2 ** (-(delta & 63) / 64))
+        return rnd(table, 8 + (delta >> 6))
+
+    def norm(self, ins):
+        from celosia.golden.layernorm import layernorm
+
+        for i in range(ins["m"]):
+            x, gamma, beta = (
+                [self.element(base, 0, 0, k) for k in range(ins["n"])]
+                for base in (ins["x_base"] + i * ins["x_stride"], ins["gamma"], ins["beta"])
+            )
+            y = layernorm([x], gamma, beta, shift=ins["shift"], epsilon=ins["epsilon"])[0].tolist()
+            y += [0] * (ins["words"] * self.lanes - len(y))
+            for j in range(ins["words"]):
+                word = y[j * self.lanes : (j + 1) * self.lanes]
+                to = ins["y_base"] + i * ins["y_stride"] + j
+                self.write_word(to, 0, word, ins["y_slot"] + i, j == 0)
