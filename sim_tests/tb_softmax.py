@@ -85,8 +85,10 @@ def attention(t: np.ndarray) -> Attention:
     rng = np.random.default_rng(keys)
     names = [int(name) for name in rng.permutation(CONFIG.attention_rows)[:m]]
     blocks = -(-keys // LANES)
-    # What masked lanes show must not matter.
-    padded = rng.integers(LEAST, GREATEST + 1, (m, blocks * LANES))
+    # What masked lanes show must not matter, be it large, small or like the rest.
+    noise = rng.integers(LEAST, GREATEST + 1, (m, blocks * LANES))
+    like = np.clip(t[:, -1:] + rng.integers(-300, 300, noise.shape), LEAST, GREATEST)
+    padded = np.where(rng.random(noise.shape) < 0.3, noise, like)
     padded[:, :keys] = t
 
     done = Attention([], [], [], 0)
