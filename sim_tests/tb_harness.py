@@ -25,6 +25,12 @@ async def keeps_order(dut, stall):
 
 
 @cocotb.test()
+async def outlives_the_simulator(dut):
+    if os.environ.get("CRASH"):
+        os._exit(3)
+
+
+@cocotb.test()
 async def sees_only_what_was_named(dut):
     assert hasattr(dut, "count")
     assert not hasattr(dut, "hidden")

