@@ -1,0 +1,234 @@
+"""Load unit: from memory to scratchpad, parameters and table."""
+
+from amaranth import Module, Signal, signed, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from celosia.config import MachineConfig
+from celosia.cores.activation import TableWrite
+from celosia.isa import Opcode, Space
+from celosia.rtl.bursts import MemoryRequest
+from celosia.rtl.decode import operand_layout
+from celosia.rtl.exponents import ScratchpadWrite
+from celosia.rtl.load_rows import LoadJob, RowWriter
+from celosia.rtl.row_requests import RowRequests
+from celosia.rtl.scratchpad import Scratchpad
+from celosia.rtl.stream import StreamFIFO
+
+__all__ = ["EntryWriter", "LoadUnit", "ParameterWrite"]
+
+#: Bytes of an entry that are handled in one cycle.
+CHUNK_BYTES = 4
+
+
+class ParameterWrite(wiring.Signature):
+    """Write port of the parameter buffer.
+
+    Members
+    -------
+    valid : Out(1)
+        An entry is written.
+    address : Out(range(parameter_entries))
+        Which one.
+    multiplier, shift, bias : Out(15), Out(6), Out(signed(16))
+        What is written.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "valid": Out(1),
+            "address": Out(range(config.parameter_entries)),
+            "multiplier": Out(15),
+            "shift": Out(6),
+            "bias": Out(signed(16)),
+        })
+
+
+class EntryWriter(wiring.Component):
+    """Writes entries of the parameter buffer or the table, 4 bytes a cycle.
+
+    Members
+    -------
+    i : In(stream.Signature(LoadJob(config)))
+        What to write; taken when its last entry is.
+    data : In(stream.Signature(8 * memory_width))
+        The beats that hold the entries.
+    parameters : Out(ParameterWrite(config))
+        Entries of the parameter buffer.
+    table : Out(TableWrite())
+        Entries of the table.
+    """
+
+    i: stream.Interface
+    data: stream.Interface
+    parameters: wiring.PureInterface
+    table: wiring.PureInterface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(LoadJob(config))),
+            "data": In(stream.Signature(8 * config.memory_width)),
+            "parameters": Out(ParameterWrite(config)),
+            "table": Out(TableWrite()),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        chunks = self.config.memory_width // CHUNK_BYTES
+        parameters, table = self.parameters, self.table
+
+        begun = Signal()
+        entry = Signal(16, reset_less=True)
+        left = Signal(16, reset_less=True)
+        chunk = Signal(range(chunks))
+        half = Signal()  # the second half of a parameter entry
+        value = Signal(8 * CHUNK_BYTES)
+        ends = Signal()  # this chunk ends an entry
+        step = Signal()
+        last = Signal()
+        is_table = Signal()
+        m.d.comb += [
+            is_table.eq(self.i.p.space == Space.TABLE),
+            value.eq(self.data.payload.word_select(chunk, 8 * CHUNK_BYTES)),
+            ends.eq(is_table | half),
+            step.eq(begun & self.data.valid),
+            last.eq(ends & (left == 1)),
+            self.data.ready.eq(step & ((chunk == chunks - 1) | last)),
+            self.i.ready.eq(step & last),
+        ]
+        with m.If(~begun):
+            m.d.sync += [
+                begun.eq(self.i.valid),
+                entry.eq(self.i.p.base),
+                left.eq(self.i.p.words),
+            ]
+        with m.Elif(step):
+            m.d.sync += [
+                begun.eq(~last),
+                half.eq(~ends),
+                entry.eq(entry + ends),
+                left.eq(left - ends),
+                chunk.eq(chunk + 1),
+            ]
+            with m.If(self.data.ready):
+                m.d.sync += chunk.eq(0)
+            with m.If(~half):
+                m.d.sync += [parameters.multiplier.eq(value[:15]), parameters.shift.eq(value[16:])]
+
+        m.d.sync += [
+            parameters.valid.eq(step & half & ~is_table),
+            parameters.address.eq(entry),
+            parameters.bias.eq(value),
+            table.valid.eq(step & is_table),
+            table.address.eq(entry),
+            table.value.eq(value[:16]),
+            table.slope.eq(value[16:]),
+        ]
+        return m
+
+
+class LoadUnit(wiring.Component):
+    """Executes LOAD: asks for rows ahead of the data, and writes them as they come.
+
+    One beat per cycle for rows, also across instructions; 4 bytes per cycle for entries. The
+    requests run up to `AHEAD` instructions ahead of the data.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+
+    Members
+    -------
+    instruction : In(stream.Signature(operand_layout(Opcode.LOAD)))
+        Instructions, taken when all their requests have been made.
+    requests, data : memory client
+        Out(stream.Signature(MemoryRequest)), In(stream.Signature(8 * memory_width)).
+    writes : Out(stream.Signature(ScratchpadWrite(config)))
+        Words for the scratchpad.
+    parameters : Out(ParameterWrite(config))
+        Entries for the parameter buffer.
+    table : Out(TableWrite())
+        Entries for the table.
+    done : Out(1)
+        An instruction has ended: all that it wrote can be read, exponents too. In order.
+    busy : Out(1)
+        An instruction is being executed.
+    """
+
+    #: Instructions whose data may be under way.
+    AHEAD = 4
+
+    instruction: stream.Interface
+    requests: stream.Interface
+    data: stream.Interface
+    writes: stream.Interface
+    parameters: wiring.PureInterface
+    table: wiring.PureInterface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "instruction": In(stream.Signature(operand_layout(Opcode.LOAD))),
+            "requests": Out(stream.Signature(MemoryRequest)),
+            "data": In(stream.Signature(8 * config.memory_width)),
+            "writes": Out(stream.Signature(ScratchpadWrite(config))),
+            "parameters": Out(ParameterWrite(config)),
+            "table": Out(TableWrite()),
+            "done": Out(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        layout = LoadJob(self.config)
+        m.submodules.asking = asking = RowRequests(self.config)
+        m.submodules.jobs = jobs = StreamFIFO(layout, self.AHEAD)
+        m.submodules.rows = rows = RowWriter(self.config)
+        m.submodules.entries = entries = EntryWriter(self.config)
+        connect(m, asking.requests, flipped(self.requests))
+        connect(m, rows.writes, flipped(self.writes))
+        connect(m, entries.parameters, flipped(self.parameters))
+        connect(m, entries.table, flipped(self.table))
+
+        # An instruction goes both ways at once.
+        operands = self.instruction.p
+        both = Signal()
+        m.d.comb += [
+            both.eq(asking.i.ready & jobs.i.ready),
+            self.instruction.ready.eq(both),
+            asking.i.valid.eq(self.instruction.valid & both),
+            jobs.i.valid.eq(self.instruction.valid & both),
+        ]
+        for name in ("space", "address", "pitch", "rows", "words"):
+            m.d.comb += asking.i.p[name].eq(operands[name])
+        for name in layout.members:
+            m.d.comb += jobs.i.p[name].eq(operands[name])
+
+        # Its data goes to one of the writers.
+        job = jobs.o.p
+        empty = Signal()
+        to_entries = Signal()
+        m.d.comb += [
+            empty.eq((job.rows == 0) | (job.words == 0)),
+            to_entries.eq(job.space[1]),
+            rows.i.valid.eq(jobs.o.valid & ~empty & ~to_entries),
+            rows.i.payload.eq(job),
+            entries.i.valid.eq(jobs.o.valid & ~empty & to_entries),
+            entries.i.payload.eq(job),
+            jobs.o.ready.eq(empty | rows.i.ready | entries.i.ready),
+            rows.data.valid.eq(self.data.valid),
+            rows.data.payload.eq(self.data.payload),
+            entries.data.valid.eq(self.data.valid),
+            entries.data.payload.eq(self.data.payload),
+            self.data.ready.eq(rows.data.ready | entries.data.ready),
+        ]
+
+        ending = Signal(unsigned(Scratchpad.write_latency))
+        m.d.sync += ending.eq((ending << 1) | (jobs.o.valid & jobs.o.ready))
+        m.d.comb += [
+            self.done.eq(ending[-1]),
+            self.busy.eq(asking.busy | jobs.o.valid | ending.any()),
+        ]
+        return m

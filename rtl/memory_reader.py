@@ -1,0 +1,274 @@
+"""Memory reader: requests of several clients become AXI4 read bursts."""
+
+from collections.abc import Sequence
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from celosia.config import MachineConfig
+from celosia.isa import Cause
+from celosia.rtl.axi import BURST_INCR, AXI4Read
+from celosia.rtl.bursts import (
+    Burst,
+    BurstSplitter,
+    MemoryRequest,
+    Watchdog,
+    WindowCheck,
+    burst_limit,
+)
+from celosia.rtl.stream import StreamFIFO
+
+__all__ = ["MemoryReader", "ReadClient"]
+
+
+class ReadClient(wiring.Component):
+    """One client of the reader: its requests as bursts, and the queue of its data.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Memory width.
+    depth : int
+        Beats that the queue holds, at least 4. Bursts have a quarter of it at most.
+
+    Members
+    -------
+    requests : In(stream.Signature(MemoryRequest))
+        What to read.
+    data : Out(stream.Signature(8 * memory_width))
+        The beats, in order.
+    window_base, window_size : In(32)
+        The window.
+    bursts : Out(stream.Signature(Burst))
+        Bursts for which there is room; taking one reserves it.
+    beat, beat_valid : In(8 * memory_width), In(1)
+        A beat that has come.
+    outside : Out(1)
+        A request is dropped in this cycle.
+    busy : Out(1)
+        There are requests that have not become bursts.
+    """
+
+    requests: stream.Interface
+    data: stream.Interface
+    bursts: stream.Interface
+
+    def __init__(self, config: MachineConfig, depth: int) -> None:
+        self.config = config
+        self.depth = depth
+        width = 8 * config.memory_width
+        super().__init__({
+            "requests": In(stream.Signature(MemoryRequest)),
+            "data": Out(stream.Signature(width)),
+            "window_base": In(32),
+            "window_size": In(32),
+            "bursts": Out(stream.Signature(Burst)),
+            "beat": In(width),
+            "beat_valid": In(1),
+            "outside": Out(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        limit = burst_limit(self.config, self.depth)
+        m.submodules.check = check = WindowCheck(self.config)
+        m.submodules.splitter = splitter = BurstSplitter(self.config, limit)
+        m.submodules.queue = queue = StreamFIFO(8 * self.config.memory_width, self.depth)
+        connect(m, flipped(self.requests), check.i)
+        connect(m, check.o, splitter.i)
+        connect(m, queue.o, flipped(self.data))
+        m.d.comb += [
+            check.window_base.eq(self.window_base),
+            check.window_size.eq(self.window_size),
+            self.outside.eq(check.outside),
+            self.busy.eq(check.busy | splitter.busy),
+            queue.i.valid.eq(self.beat_valid),
+            queue.i.payload.eq(self.beat),
+        ]
+
+        # Room that is neither filled nor reserved.
+        free = Signal(range(self.depth + 1), init=self.depth)
+        room = Signal()
+        taken = Signal.like(splitter.o.p.beats)
+        m.d.comb += [
+            room.eq(splitter.o.p.beats <= free),
+            self.bursts.valid.eq(splitter.o.valid & room),
+            self.bursts.payload.eq(splitter.o.payload),
+            splitter.o.ready.eq(self.bursts.ready & room),
+            taken.eq(Mux(self.bursts.valid & self.bursts.ready, splitter.o.p.beats, 0)),
+        ]
+        m.d.sync += free.eq(free - taken + (self.data.valid & self.data.ready))
+
+        return m
+
+
+class MemoryReader(wiring.Component):
+    """Reads memory for several clients over one AXI4 port.
+
+    Requests become incrementing bursts of at most 64 beats that never cross 4 KB, up to
+    `config.outstanding_reads` at once, of one ID. A burst is issued only when the queue of its
+    client has room for it, so `rready` is always high and no client can block another. The client
+    with the lowest index goes first. One burst and one beat per cycle.
+
+    A request that leaves the window is dropped and reads nothing. That, an error response, or
+    `config.watchdog_cycles` cycles without progress is a fault: it is held until reset, and
+    nothing is issued or given to a client after it.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Memory width, outstanding reads, watchdog.
+    depths : sequence of int
+        For each client, the beats its queue holds, at least 4. Its bursts are at most a quarter
+        of it; the depth should cover the memory's latency at the client's rate.
+
+    Members
+    -------
+    requests : In(stream.Signature(MemoryRequest)).array(clients)
+        What to read; addresses relative to the window.
+    data : Out(stream.Signature(8 * memory_width)).array(clients)
+        The beats, in order.
+    window_base, window_size : In(32)
+        The window in bytes; the base is a multiple of the memory width.
+    stop : In(1)
+        Issue nothing new.
+    bus : Out(AXI4Read(config))
+        Memory.
+    fault : Out(3)
+        Cause of the first fault, 0 while there is none.
+    fault_client : Out(range(clients))
+        Whose fault it is.
+    idle : Out(1)
+        No request is inside and no burst is under way. After a fault: no burst is under way.
+    beat : Out(1)
+        A beat is transferred.
+    """
+
+    requests: list[stream.Interface]
+    data: list[stream.Interface]
+    bus: wiring.PureInterface
+
+    def __init__(self, config: MachineConfig, depths: Sequence[int]) -> None:
+        self.config = config
+        self.depths = tuple(depths)
+        clients = len(self.depths)
+        super().__init__({
+            "requests": In(stream.Signature(MemoryRequest)).array(clients),
+            "data": Out(stream.Signature(8 * config.memory_width)).array(clients),
+            "window_base": In(32),
+            "window_size": In(32),
+            "stop": In(1),
+            "bus": Out(AXI4Read(config)),
+            "fault": Out(3),
+            "fault_client": Out(range(clients)),
+            "idle": Out(1),
+            "beat": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        clients = []
+        for index, depth in enumerate(self.depths):
+            m.submodules[f"client_{index}"] = client = ReadClient(self.config, depth)
+            connect(m, flipped(self.requests[index]), client.requests)
+            connect(m, client.data, flipped(self.data[index]))
+            m.d.comb += [
+                client.window_base.eq(self.window_base),
+                client.window_size.eq(self.window_size),
+            ]
+            clients.append(client)
+        number = unsigned(max(1, (len(clients) - 1).bit_length()))
+        m.submodules.order = order = StreamFIFO(number, max(3, self.config.outstanding_reads))
+
+        self._issue(m, clients, order)
+        self._receive(m, clients, order)
+        return m
+
+    def _issue(self, m: Module, clients: list[ReadClient], order: StreamFIFO) -> None:
+        """Send the bursts, and note whose they are."""
+        bus = self.bus
+        may_issue = Signal()
+        m.d.comb += [
+            may_issue.eq(
+                (bus.arready | ~bus.arvalid)
+                & (order.level < self.config.outstanding_reads)
+                & (self.fault == 0)
+                & ~self.stop
+            ),
+            bus.arid.eq(0),
+            bus.arsize.eq(exact_log2(self.config.memory_width)),
+            bus.arburst.eq(BURST_INCR),
+        ]
+        with m.If(bus.arready):
+            m.d.sync += bus.arvalid.eq(0)
+        for index, client in reversed(list(enumerate(clients))):
+            others_first = Signal(name=f"others_before_{index}")
+            if index:
+                earlier = [other.bursts.valid for other in clients[:index]]
+                m.d.comb += others_first.eq(Cat(earlier).any())
+            m.d.comb += client.bursts.ready.eq(may_issue & ~others_first)
+            with m.If(client.bursts.valid & may_issue):
+                m.d.comb += [order.i.valid.eq(1), order.i.payload.eq(index)]
+                m.d.sync += [
+                    bus.arvalid.eq(1),
+                    bus.araddr.eq(client.bursts.p.address),
+                    bus.arlen.eq(client.bursts.p.beats - 1),
+                ]
+
+    def _receive(self, m: Module, clients: list[ReadClient], order: StreamFIFO) -> None:
+        """Give the beats to the clients; hold the first fault."""
+        bus = self.bus
+        beat = Signal(8 * self.config.memory_width, reset_less=True)
+        valid = Signal()
+        error = Signal()
+        last = Signal()
+        m.submodules.watchdog = watchdog = Watchdog(self.config.watchdog_cycles)
+        m.d.comb += [
+            bus.rready.eq(1),
+            self.beat.eq(valid),
+            order.o.ready.eq(valid & last),
+            watchdog.waiting.eq(bus.arvalid | order.o.valid),
+            watchdog.progress.eq((bus.arvalid & bus.arready) | valid),
+        ]
+        m.d.sync += [
+            beat.eq(bus.rdata),
+            valid.eq(bus.rvalid),
+            error.eq(bus.rresp[1]),
+            last.eq(bus.rlast),
+        ]
+        for index, client in enumerate(clients):
+            m.d.comb += [
+                client.beat.eq(beat),
+                client.beat_valid.eq(
+                    valid & ~error & (order.o.payload == index) & (self.fault == 0)
+                ),
+            ]
+
+        under_way = Signal()
+        m.d.comb += [
+            under_way.eq(bus.arvalid | order.o.valid),
+            self.idle.eq(
+                ~under_way & ((self.fault != 0) | ~Cat(client.busy for client in clients).any())
+            ),
+        ]
+
+        with m.If(self.fault == 0):
+            with m.If(valid & error):
+                m.d.sync += [
+                    self.fault.eq(Cause.MEMORY_ERROR),
+                    self.fault_client.eq(order.o.payload),
+                ]
+            with m.Elif(watchdog.barks):
+                m.d.sync += [
+                    self.fault.eq(Cause.WATCHDOG),
+                    self.fault_client.eq(order.o.payload),
+                ]
+            for index, client in enumerate(clients):
+                with m.If(client.outside):
+                    m.d.sync += [
+                        self.fault.eq(Cause.OUTSIDE_WINDOW),
+                        self.fault_client.eq(index),
+                    ]

@@ -1,0 +1,167 @@
+"""Memory writer: requests and beats become AXI4 write bursts."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from celosia.config import MachineConfig
+from celosia.isa import Cause
+from celosia.rtl.axi import BURST_INCR, AXI4Write
+from celosia.rtl.bursts import BurstSplitter, MemoryRequest, Watchdog, WindowCheck, burst_limit
+from celosia.rtl.stream import StreamFIFO
+
+__all__ = ["MemoryWriter"]
+
+
+class MemoryWriter(wiring.Component):
+    """Writes memory over an AXI4 port.
+
+    Requests become incrementing bursts of at most 16 beats that never cross 4 KB, up to
+    `OUTSTANDING` at once, of one ID. A burst is issued only when all its beats are there, so the
+    bus never waits for the machine and no fault leaves a burst half done. One beat per cycle.
+
+    A request that leaves the window is dropped and writes nothing. That, an error response, or
+    `config.watchdog_cycles` cycles without progress is a fault: it is held until reset, and no
+    burst is issued after it.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Memory width, watchdog.
+
+    Members
+    -------
+    requests : In(stream.Signature(MemoryRequest))
+        Where to write; addresses relative to the window.
+    data : In(stream.Signature(8 * memory_width))
+        The beats of the requests, in order.
+    window_base, window_size : In(32)
+        The window in bytes; the base is a multiple of the memory width.
+    stop : In(1)
+        Issue nothing new.
+    bus : Out(AXI4Write(config))
+        Memory.
+    fault : Out(3)
+        Cause of the first fault, 0 while there is none.
+    idle : Out(1)
+        Everything taken so far has been written and acknowledged. After a fault: no burst is
+        under way.
+    beat : Out(1)
+        A beat is transferred.
+    """
+
+    #: Beats that wait to be written; bursts are at most a quarter of it.
+    DEPTH = 64
+    #: Bursts under way at once.
+    OUTSTANDING = 16
+
+    requests: stream.Interface
+    data: stream.Interface
+    bus: wiring.PureInterface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "requests": In(stream.Signature(MemoryRequest)),
+            "data": In(stream.Signature(8 * config.memory_width)),
+            "window_base": In(32),
+            "window_size": In(32),
+            "stop": In(1),
+            "bus": Out(AXI4Write(config)),
+            "fault": Out(3),
+            "idle": Out(1),
+            "beat": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bus = self.bus
+        m.submodules.check = check = WindowCheck(self.config)
+        m.submodules.splitter = splitter = BurstSplitter(
+            self.config, burst_limit(self.config, self.DEPTH)
+        )
+        m.submodules.queue = queue = StreamFIFO(8 * self.config.memory_width, self.DEPTH)
+        m.submodules.lengths = lengths = StreamFIFO(splitter.o.p.beats.shape(), self.OUTSTANDING)
+        connect(m, flipped(self.requests), check.i)
+        connect(m, check.o, splitter.i)
+        connect(m, flipped(self.data), queue.i)
+        m.d.comb += [
+            check.window_base.eq(self.window_base),
+            check.window_size.eq(self.window_size),
+        ]
+
+        # Addresses. `waiting` counts beats in the queue that no burst has claimed.
+        burst = splitter.o.p
+        waiting = Signal(range(self.DEPTH + 1))
+        issue = Signal()
+        under_way = Signal(range(self.OUTSTANDING + 1))
+        acknowledged = Signal()
+        m.d.comb += [
+            issue.eq(
+                splitter.o.valid
+                & (burst.beats <= waiting)
+                & (bus.awready | ~bus.awvalid)
+                & (under_way != self.OUTSTANDING)
+                & (self.fault == 0)
+                & ~self.stop
+            ),
+            splitter.o.ready.eq(issue),
+            lengths.i.valid.eq(issue),
+            lengths.i.payload.eq(burst.beats),
+            bus.awid.eq(0),
+            bus.awsize.eq(exact_log2(self.config.memory_width)),
+            bus.awburst.eq(BURST_INCR),
+        ]
+        m.d.sync += [
+            waiting.eq(waiting + (self.data.valid & self.data.ready) - Mux(issue, burst.beats, 0)),
+            under_way.eq(under_way + issue - acknowledged),
+        ]
+        with m.If(issue):
+            m.d.sync += [
+                bus.awvalid.eq(1),
+                bus.awaddr.eq(burst.address),
+                bus.awlen.eq(burst.beats - 1),
+            ]
+        with m.Elif(bus.awready):
+            m.d.sync += bus.awvalid.eq(0)
+
+        # Data.
+        sent = Signal.like(burst.beats)  # of the burst at hand
+        m.d.comb += [
+            bus.wdata.eq(queue.o.payload),
+            bus.wstrb.eq(-1),
+            bus.wlast.eq(sent + 1 == lengths.o.payload),
+            bus.wvalid.eq(lengths.o.valid & queue.o.valid),
+            queue.o.ready.eq(lengths.o.valid & bus.wready),
+            self.beat.eq(bus.wvalid & bus.wready),
+            lengths.o.ready.eq(self.beat & bus.wlast),
+        ]
+        with m.If(self.beat):
+            m.d.sync += sent.eq(Mux(bus.wlast, 0, sent + 1))
+
+        self._acknowledge(m, check, under_way, acknowledged)
+        m.d.comb += self.idle.eq(
+            (under_way == 0) & ((self.fault != 0) | ~(check.busy | splitter.busy | (waiting != 0)))
+        )
+        return m
+
+    def _acknowledge(
+        self, m: Module, check: WindowCheck, under_way: Signal, acknowledged: Signal
+    ) -> None:
+        """Take the responses; hold the first fault."""
+        bus = self.bus
+        m.submodules.watchdog = watchdog = Watchdog(self.config.watchdog_cycles)
+        m.d.comb += [
+            bus.bready.eq(1),
+            acknowledged.eq(bus.bvalid & (under_way != 0)),
+            watchdog.waiting.eq(under_way != 0),
+            watchdog.progress.eq((bus.awvalid & bus.awready) | self.beat | acknowledged),
+        ]
+        with m.If(self.fault == 0):
+            with m.If(check.outside):
+                m.d.sync += self.fault.eq(Cause.OUTSIDE_WINDOW)
+            with m.Elif(acknowledged & bus.bresp[1]):
+                m.d.sync += self.fault.eq(Cause.MEMORY_ERROR)
+            with m.Elif(watchdog.barks):
+                m.d.sync += self.fault.eq(Cause.WATCHDOG)
