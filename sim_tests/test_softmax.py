@@ -2,6 +2,9 @@
 """The streaming softmax against its twin, and the twin against softmax in floating point."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +120,20 @@ def test_attention_is_near_the_float_one(keys, spread):
     error = np.abs(attend(config, t, v, exponents=8) / 256 - exact).max()
     # Of the largest probability rounding takes 1 in 128, and so it may of the logit.
     assert error <= 0.02 * np.abs(v).max()
+
+
+def test_accuracy_script_writes_records(tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "accuracy_attention.py"
+    path = tmp_path / "records.json"
+    only = ["accuracy.attention.normal.k1024", "accuracy.attention.worst"]
+    command = [sys.executable, script, "--json", path, "--only", *only]
+    subprocess.run(command, check=True, capture_output=True)
+    records = json.loads(path.read_text())
+    assert [record["name"] for record in records] == only
+    keys = {"name", "value", "unit", "target", "limit", "config", "how"}
+    assert all(set(record) == keys for record in records)
+    # Probabilities of 7 bits cannot be exact, and must not be much worse than rounding makes them.
+    assert 0 < records[0]["value"] <= records[1]["value"] < 2.5
 
 
 def test_exponents_are_those_of_each_column():
