@@ -23,6 +23,7 @@ ARROWS = {
     "celosia.cores": {"config", "errors"},
     "celosia.rtl": {"config", "cores", "errors", "isa"},
     "celosia.platforms": {"config", "cores", "errors", "isa", "rtl"},
+    "celosia.runtime": {"atomic", "compiler", "config", "cores", "errors", "golden", "isa", "rtl"},
 }
 
 #: Parts that are arithmetic and text: they run where no hardware description is installed.
@@ -139,3 +140,20 @@ def test_errors_have_the_exit_status_of_their_kind():
     assert all(issubclass(kind, errors.CelosiaError) for kind in kinds)
     assert {kind.__name__ for kind in kinds if kind.exit_status == 1} == {"CheckFailed"}
     assert {kind.exit_status for kind in kinds if kind is not errors.CheckFailed} == {2}
+
+
+def test_every_module_says_what_it_offers():
+    silent = []
+    for name, path in modules():
+        tree = ast.parse(path.read_text())
+        offers = any(isinstance(node, ast.ClassDef | ast.FunctionDef) for node in tree.body)
+        names = {ast.unparse(node.targets[0]) for node in tree.body if isinstance(node, ast.Assign)}
+        if offers and "__all__" not in names:
+            silent.append(name)
+    assert silent == []
+
+
+def test_annotations_of_hardware_are_evaluated():
+    """Amaranth reads members from annotations, which must not become strings."""
+    wrong = [name for name, path in modules() if {"amaranth", "__future__"} <= imports(name, path)]
+    assert wrong == []
