@@ -27,6 +27,8 @@ class AccumulatorRow(wiring.Signature):
         Multiplier and bias are those of `row`, not those of the lanes.
     row : Out(Scale)
         Parameters of the row; `shift` adds to that of the lane in both modes.
+    exponents : Out(data.ArrayLayout(4, columns))
+        Exponents of the stationary rows, taken off the shifts.
     residual : Out(data.ArrayLayout(signed(16), columns))
         Values to add.
     residual_enable : Out(1)
@@ -49,6 +51,7 @@ class AccumulatorRow(wiring.Signature):
             "acc": Out(data.ArrayLayout(acc, config.columns)),
             "row_mode": Out(1),
             "row": Out(Scale),
+            "exponents": Out(data.ArrayLayout(4, config.columns)),
             "residual": Out(data.ArrayLayout(signed(16), config.columns)),
             "residual_enable": Out(1),
             "r_shift": Out(5),
@@ -59,7 +62,7 @@ class AccumulatorRow(wiring.Signature):
 
 
 class LaneScale(wiring.Signature):
-    """Parameters for one lane; `shift` already has the exponent of the stationary row taken off.
+    """Parameters for one lane.
 
     Members
     -------
@@ -176,6 +179,7 @@ class Requantiser(wiring.Component):
                 lane.acc.eq(delayed(m, self.i.acc[column], 1, f"acc_{column}")),
                 lane.residual.eq(delayed(m, self.i.residual[column], 1, f"residual_{column}")),
                 lane.lane.eq(self._add_parameters(m, column, swap)),
+                lane.exponent.eq(delayed(m, self.i.exponents[column], 1, f"exponent_{column}")),
                 lane.narrow.eq(narrow),
                 lane.enable.eq(enables[column]),
                 self.o.data[column].eq(delayed(m, lane.y, 1, f"y_{column}")),

@@ -21,8 +21,8 @@ class Scale(data.Struct):
 class RequantiserLane(wiring.Component):
     """One lane: `y = sat(rnd(acc * multiplier, shift) + bias + rnd(residual, r_shift))`.
 
-    `shift = clip(lane.shift + row.shift, 0, 47)`; `multiplier` and `bias` are the row's if
-    `row_mode` is set, else the lane's. All inputs but `narrow` and `enable` are taken in the same
+    `shift = clip(lane.shift + row.shift - exponent, 0, 47)`; `multiplier` and `bias` are the row's
+    if `row_mode` is set, else the lane's. All inputs but `narrow` and `enable` are taken in the same
     cycle; `y` and `clipped` come `latency` cycles later. `narrow` and `enable` are taken
     `latency - 1` cycles later, so that they are not delayed once per lane.
 
@@ -37,6 +37,8 @@ class RequantiserLane(wiring.Component):
         Accumulator.
     lane, row : In(Scale)
         Parameters of the lane and of the row.
+    exponent : In(4)
+        Exponent of the stationary row.
     row_mode : In(1)
         Take multiplier and bias from the row.
     residual : In(signed(16))
@@ -61,6 +63,7 @@ class RequantiserLane(wiring.Component):
     acc: Signal
     lane: Scale
     row: Scale
+    exponent: Signal
     row_mode: Signal
     residual: Signal
     residual_enable: Signal
@@ -75,6 +78,7 @@ class RequantiserLane(wiring.Component):
             "acc": In(signed(acc_width)),
             "lane": In(Scale),
             "row": In(Scale),
+            "exponent": In(4),
             "row_mode": In(1),
             "residual": In(signed(16)),
             "residual_enable": In(1),
@@ -123,10 +127,10 @@ class RequantiserLane(wiring.Component):
         return m
 
     def _add_shift(self, m: Module) -> Signal:
-        """Sum of the two shifts, clipped; two cycles after the inputs."""
-        total = Signal(signed(9), reset_less=True)
+        """Sum of the two shifts less the exponent, clipped; two cycles after the inputs."""
+        total = Signal(signed(10), reset_less=True)
         shift = Signal(range(SHIFT_LIMIT + 1), reset_less=True)
-        m.d.sync += total.eq(self.lane.shift + self.row.shift)
+        m.d.sync += total.eq(self.lane.shift + self.row.shift - self.exponent)
         with m.If(total < 0):
             m.d.sync += shift.eq(0)
         with m.Elif(total > SHIFT_LIMIT):

@@ -19,7 +19,7 @@ COLUMNS = CONFIG.columns
 ACC_LIMIT = 1 << (CONFIG.accumulator_width - 1)
 INPUTS = [
     *("swap", "acc", "row_mode", "row", "residual", "residual_enable", "r_shift", "narrow"),
-    *("lane_mask", "tag"),
+    *("exponents", "lane_mask", "tag"),
 ]
 
 rng = np.random.default_rng(0)
@@ -83,13 +83,14 @@ def random_row(loader: Loader, *, swap: bool, tag: int):
         "shift": random.choice([0, random.randint(-20, 20), 60]),
         "bias": int(numbers(-32768, 32767, 1)[0]),
     }
+    exponents = rng.integers(0, 16, COLUMNS)
     mask = random.choice([(1 << COLUMNS) - 1, random.getrandbits(COLUMNS)])
 
     multiplier, shift, bias = loader.active
     y, clipped = requantise(
         acc,
         scale["multiplier"] if row_mode else multiplier,
-        shift + scale["shift"],
+        shift + scale["shift"] - exponents,
         scale["bias"] if row_mode else bias,
         residual=residual if with_residual else None,
         r_shift=r_shift,
@@ -105,6 +106,7 @@ def random_row(loader: Loader, *, swap: bool, tag: int):
         "residual_enable": with_residual,
         "r_shift": r_shift,
         "narrow": narrow,
+        "exponents": packed(exponents, 4),
         "lane_mask": mask,
         "tag": tag,
     }
