@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.attend import attend
+from celosia.golden.layernorm import MAX_ELEMENTS, layernorm
 from celosia.golden.matmul import check_range, matmul
 from celosia.golden.memory import Fault, MachineState
 from celosia.isa import INSTRUCTION_BYTES, Cause, Instruction, Opcode, Space
@@ -180,12 +181,10 @@ class GoldenMachine:
         self.state.window.write(instruction["address"], data, pitch=instruction["pitch"])
 
     def _norm(self, instruction: Instruction) -> None:
-        from celosia.golden.layernorm import layernorm
-
         pad = self.state.scratchpad
         m = check_range(instruction, "m", 1, 65535)
         width = check_range(instruction, "words", 1, 65535) * self.config.lanes
-        n = check_range(instruction, "n", 1, width)
+        n = check_range(instruction, "n", 1, min(width, MAX_ELEMENTS))
         epsilon = check_range(instruction, "epsilon", 1, (1 << 32) - 1)
         y = instruction["y_base"], instruction["y_stride"]
         written = pad.addresses(*y, m, width)

@@ -4,6 +4,7 @@ It shares no arithmetic with the golden machine, but for the norm, whose square 
 by its twin. It is slow, and checks nothing.
 """
 
+from celosia.golden.layernorm import layernorm
 from celosia.isa import Flag, Instruction, Opcode, Space
 
 
@@ -224,8 +225,6 @@ class PlainMachine:
         return rnd(table, 8 + (delta >> 6))
 
     def norm(self, ins):
-        from celosia.golden.layernorm import layernorm
-
         for i in range(ins["m"]):
             x, gamma, beta = (
                 [self.element(base, 0, 0, k) for k in range(ins["n"])]

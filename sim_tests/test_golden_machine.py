@@ -354,62 +354,44 @@ def test_long_flat_attention_bumps_the_exponent():
     agree(golden, plain, memory, ins)
 
 
-def test_attend_against_float():
-    config = SQUARE.replace(rows=8, columns=8, attention_rows=64)
-    rng = np.random.default_rng(7)
-    m, t, width = 9, 50, 8
-    q, k, v = (rng.normal(size=(rows, width)) for rows in (m, t, t))
-    scale = 1 / 4096  # of the int16 tensors
-    golden = GoldenMachine(config, bytearray(config.on_chip_bytes))
-    memory = golden.state.window.bytes
-
-    def load(rows, address, base, stride, slot):
-        raw = np.clip(np.round(rows / scale), -32768, 32767).astype("<i2")
-        raw = np.ascontiguousarray(np.pad(raw, ((0, 0), (0, -raw.shape[1] % config.lanes))))
-        memory[address : address + raw.nbytes] = raw.view(np.uint8).reshape(-1)
-        return instruction(
-            "load",
-            rows=len(raw),
-            words=raw.shape[1] // config.lanes,
-            address=address,
-            pitch=2 * raw.shape[1],
-            base=base,
-            stride=stride,
-            slot=slot,
-        )
+@pytest.mark.parametrize("spread", [0.2, 1, 4])
+@pytest.mark.parametrize("t", [5, 50, 300])
+def test_attend_against_float(spread, t):
+    """Worst error, of the largest output, given the operands as the array takes them."""
+    config = SQUARE.replace(
+        rows=8, columns=8, attention_rows=64, scratchpad_words=2048, exponent_slots=1024
+    )
+    rng = np.random.default_rng(t)
+    m, width = 9, 8
+    scale = 1 / 2048  # of the int16 tensors
+    memory = bytearray(config.on_chip_bytes)
+    golden = GoldenMachine(config, memory)
+    pad = golden.state.scratchpad
+    v_stride = -(-t // config.lanes)
+    places = {"x": (0, 1, 0), "w": (100, 1, 100), "v": (1000, v_stride, 800), "y": (1900, 1, 900)}
+    operands = []
+    for name, shape in (("x", (m, width)), ("w", (t, width)), ("v", (t, width))):
+        values = rng.normal(size=shape) * (spread if name == "x" else 1) / scale
+        rows = np.clip(np.round(values), -32768, 32767).astype(np.int16)
+        rows = rows.T if name == "v" else rows
+        base, stride, slot = places[name]
+        pad.write(base, stride, rows, slot)
+        e = pad.exponents[slot : slot + len(rows), np.newaxis]
+        quantised = np.clip(np.floor(rows / 2.0**e + 0.5), -128, 127) * 2.0**e * scale
+        operands.append(quantised.T if name == "v" else quantised)
 
     # Logits in base 2 with 6 fraction bits: acc · scale² / sqrt(d) · log2(e) · 64.
     real = scale**2 / np.sqrt(width) * np.log2(np.e) * 64
     shift = 14 - int(np.floor(np.log2(real)))
-    multiplier = round(real * 2**shift)
-    program = [
-        load(q, 0x1000, 0, 1, 0),
-        load(k, 0x2000, 20, 1, 20),
-        load(v.T, 0x3000, 100, 7, 100),
-        attention(
-            config,
-            m,
-            t,
-            1,
-            1,
-            x_stride=1,
-            x_slot=0,
-            w_base=20,
-            w_stride=1,
-            w_slot=20,
-            v_base=100,
-            v_stride=7,
-            v_slot=100,
-            multiplier=multiplier,
-            shift=shift,
-        ),
-    ]
-    put(golden, None, memory, program)
+    changes = {"multiplier": round(real * 2**shift), "shift": shift}
+    for name, place in places.items():
+        changes |= zip((f"{name}_base", f"{name}_stride", f"{name}_slot"), place, strict=True)
+    put(golden, None, golden.state.window.bytes, [attention(config, m, t, 1, 1, **changes)])
     assert golden.run().cause is Cause.NONE
-    y = golden.state.scratchpad.read(430, 5, m, width) * scale
-    expected = attention_float(q, k, v)
-    assert np.abs(y - expected).max() <= 0.015 * np.abs(v).max()
-    assert np.abs(y - expected).max() > 0
+
+    expected = attention_float(*operands)
+    error = np.abs(pad.read(1900, 1, m, width) * scale - expected).max() / np.abs(expected).max()
+    assert 0 < error <= 0.015
 
 
 @pytest.mark.parametrize("n", [1, 13, 16])
@@ -543,6 +525,7 @@ def test_window(inside):
         (instruction("store", space=2, rows=1, words=1), "STORE: space must be 0 to 1, not 2"),
         (instruction("norm", m=0), "NORM: m must be 1"),
         (instruction("norm", m=1, words=2, n=9), "n must be 1 to 8, not 9"),
+        (instruction("norm", m=1, words=1025, n=4097), "n must be 1 to 4096, not 4097"),
         (instruction("norm", m=1, words=1, n=4), "epsilon must be 1 to 4294967295, not 0"),
         (
             instruction("norm", m=2, words=2, n=8, epsilon=1, x_stride=3, y_stride=2),
@@ -562,6 +545,18 @@ def test_undefined_operands_are_refused(ins, message):
     memory[128:192] = HALT.encode()
     with pytest.raises(ProgramError, match=f"^instruction at 0x40, .*{message}"):
         golden.run(64)
+
+
+def test_operands_may_touch():
+    x = {"x_base": 8, "x_stride": 1, "x_slot": 8}
+    w = {"w_base": 16, "w_stride": 1, "w_slot": 16}
+    rng = np.random.default_rng(4)
+    for place in (11, 20):  # between x and w, and after w
+        y = {"y_base": place, "y_stride": 1, "y_slot": place}
+        ins = product(SQUARE, 3, 4, 1, **(x | w | y))
+        agree(*machines(SQUARE, rng), ins)
+    last = {"x_base": 511, "x_slot": 255, "p_base": 252}
+    agree(*machines(SQUARE, rng), product(SQUARE, 1, 4, 1, **last))
 
 
 def test_misplaced_program():
