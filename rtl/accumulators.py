@@ -1,0 +1,150 @@
+"""Two banks of accumulators: one sums what the array gives while the other drains."""
+
+from amaranth import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.config import MachineConfig
+from celosia.cores.arith import delayed, saturate
+from celosia.cores.systolic import ColumnSums
+from celosia.rtl.passes import AccumulateMode, index_bits
+from celosia.rtl.row_streamer import SumRow
+
+__all__ = ["AccumulatorRead", "Accumulators"]
+
+
+class AccumulatorRead(wiring.Signature):
+    """Read port for the drain, as seen by it.
+
+    Members
+    -------
+    valid, ready : Out(1), In(1)
+        A read is wanted; it is done. `ready` is 0 while the bank is busy summing.
+    bank, accumulator : Out
+        Row to read.
+    data : In(data.ArrayLayout(signed(A), C))
+        The row, `Accumulators.read_latency` cycles later.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "bank": Out(1),
+            "accumulator": Out(index_bits(config.accumulator_rows)),
+            "data": In(data.ArrayLayout(signed(config.accumulator_width), config.columns)),
+        })
+
+
+class Accumulators(wiring.Component):
+    """Adds the array's sums to accumulators of A bits, saturating.
+
+    With `s` the sum of a column (for `scaled` rows `(s << G) >> b`, G = A - 24 guard bits), the
+    accumulator becomes `s` (FIRST), `acc + s` (ADD) or `(acc >> a) + s` (RESCALE). One row per
+    cycle, no stall; the same row can come again `turnaround` cycles later.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        Columns, depth and width.
+
+    Members
+    -------
+    sums : In(ColumnSums(config))
+        Sums of one row of the array.
+    to : In(SumRow(config))
+        What becomes of them; with `sums`.
+    closed : Out(1)
+        The last sums of a group have been written, and can be read from the next cycle on.
+    read : In(AccumulatorRead(config))
+        Port of the drain.
+    """
+
+    #: Cycles from an address to its row.
+    read_latency = 2
+    #: Cycles until sums can be added to the same row again.
+    turnaround = 5
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.row_layout = data.ArrayLayout(signed(config.accumulator_width), config.columns)
+        super().__init__({
+            "sums": In(ColumnSums(config)),
+            "to": In(SumRow(config)),
+            "closed": Out(1),
+            "read": In(AccumulatorRead(config)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        ports = []
+        for bank in range(2):
+            m.submodules[f"bank_{bank}"] = storage = memory.Memory(
+                shape=self.row_layout, depth=self.config.accumulator_rows, init=[]
+            )
+            ports.append((storage.write_port(), storage.read_port()))
+
+        # Stage 0: address. Summing comes before draining.
+        sums_read = Signal(2)
+        drain_read = Signal(2)
+        m.d.comb += [
+            sums_read.eq(self.sums.valid << self.to.bank),
+            drain_read.eq(self.read.valid << self.read.bank),
+            self.read.ready.eq(~(drain_read & sums_read).any()),
+        ]
+        for bank, (_, read) in enumerate(ports):
+            m.d.comb += read.addr.eq(
+                Mux(sums_read[bank], self.to.accumulator, self.read.accumulator)
+            )
+        # Stage 1: memory. Stage 2: its row, registered.
+        old = [
+            delayed(m, Value.cast(read.data), 1, f"old_{i}") for i, (_, read) in enumerate(ports)
+        ]
+        drain_bank = delayed(m, self.read.bank, 2, "drain_bank")
+        m.d.comb += Value.cast(self.read.data).eq(Mux(drain_bank, old[1], old[0]))
+        valid = delayed(m, self.sums.valid, 2, "valid", reset_less=False)
+        to = delayed(m, self.to, 2, "to")
+        sums = delayed(m, self.sums.data, 2, "sums")
+        bank = Signal(self.row_layout)
+        m.d.comb += Value.cast(bank).eq(Mux(to.bank, old[1], old[0]))
+
+        row = Signal(self.row_layout, reset_less=True)
+        for column in range(self.config.columns):
+            self._add_lane(m, column, sums[column], bank[column], to, row[column])
+
+        # Stage 4: the new row is written.
+        written = delayed(m, valid, 2, "written", reset_less=False)
+        place = delayed(m, to, 2, "place")
+        for bank, (write, _) in enumerate(ports):
+            m.d.comb += [
+                write.en.eq(written & (place.bank == bank)),
+                write.addr.eq(place.accumulator),
+                write.data.eq(row),
+            ]
+        m.d.comb += self.closed.eq(written & place.closes)
+        return m
+
+    def _add_lane(self, m: Module, column: int, total, old, to, result) -> None:
+        width = self.config.accumulator_width
+        guard = width - 24
+
+        # Stage 2: shifts.
+        kept = Signal(signed(width), name=f"kept_{column}", reset_less=True)
+        added = Signal(
+            signed(self.config.psum_width + guard), name=f"added_{column}", reset_less=True
+        )
+        guarded = Signal.like(added, name=f"guarded_{column}")
+        m.d.comb += guarded.eq(total << guard)
+        m.d.sync += added.eq(Mux(to.scaled, guarded >> to.b, total))
+        with m.Switch(to.mode):
+            with m.Case(AccumulateMode.FIRST):
+                m.d.sync += kept.eq(0)
+            with m.Case(AccumulateMode.ADD):
+                m.d.sync += kept.eq(old)
+            with m.Case(AccumulateMode.RESCALE):
+                m.d.sync += kept.eq(old >> to.a)
+
+        # Stage 3: sum.
+        wide = Signal(signed(width + 1), name=f"wide_{column}")
+        m.d.comb += wide.eq(kept + added)
+        m.d.sync += result.eq(saturate(wide, width))

@@ -1,0 +1,148 @@
+"""Records that the walker hands to the other parts of the matrix unit.
+
+A *pass* streams `m` rows through the array against one stationary tile. The walker describes it
+twice, once for the tile loader and once for the row streamer; a *drain* says what becomes of the
+accumulators when the last pass of a group has been summed.
+"""
+
+from amaranth.lib import data, enum
+
+from celosia.config import MachineConfig
+
+__all__ = [
+    "AccumulateMode",
+    "Drain",
+    "DrainKind",
+    "RowPass",
+    "Step",
+    "TilePass",
+    "address_bits",
+    "column_bits",
+    "index_bits",
+]
+
+
+def index_bits(count: int) -> int:
+    """Width of an index into `count` things; 0 when there is only one."""
+    return (count - 1).bit_length()
+
+
+def address_bits(config: MachineConfig) -> int:
+    """Width of a scratchpad address."""
+    return index_bits(config.scratchpad_words)
+
+
+def column_bits(config: MachineConfig) -> int:
+    """Width of a count of 0 to C columns."""
+    return config.columns.bit_length()
+
+
+class AccumulateMode(enum.Enum, shape=2):
+    """What happens to the sums already in the accumulators."""
+
+    FIRST = 0
+    ADD = 1
+    RESCALE = 2
+
+
+class DrainKind(enum.Enum, shape=2):
+    """Where drained accumulators go."""
+
+    ROWS = 0
+    SCORES = 1
+    OUTPUT = 2
+
+
+class TilePass(data.StructLayout):
+    """One stationary tile: where its C columns of R int8 come from.
+
+    Column c is row c of the stationary operand; columns from `columns` on are left as they are.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "from_memory": 1,
+            "base": address_bits(config),
+            "stride": address_bits(config),
+            "part": index_bits(config.lanes // config.rows),
+            "slot": index_bits(config.exponent_slots),
+            "columns": column_bits(config),
+        })
+
+
+class RowPass(data.StructLayout):
+    """One run of `m` streamed rows, and what their sums do to the accumulators.
+
+    `opens` marks the first pass of a group, which needs its bank drained; `closes` the last one,
+    which starts a drain. `releases` ends the use of a block of probabilities.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "from_probabilities": 1,
+            "parity": 1,
+            "releases": 1,
+            "base": address_bits(config),
+            "stride": address_bits(config),
+            "part": index_bits(config.lanes // config.rows),
+            "slot": index_bits(config.exponent_slots),
+            "m": index_bits(config.accumulator_rows) + 1,
+            "bank": 1,
+            "accumulator": index_bits(config.accumulator_rows),
+            "mode": AccumulateMode,
+            "opens": 1,
+            "closes": 1,
+        })
+
+
+class Drain(data.StructLayout):
+    """One drain: `m` rows of one accumulator bank through the requantiser.
+
+    SCORES takes the L / C parts of each row one after the other, `m` accumulator rows apart; ROWS
+    and OUTPUT have one part. `lane_slot` is the exponent slot of the stationary row of lane 0;
+    `row_slot` that of the first streamed row. `parameter` is the entry of lane 0, or of the first
+    row with `row_parameters`.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "kind": DrainKind,
+            "m": index_bits(config.accumulator_rows) + 1,
+            "bank": 1,
+            "accumulator": index_bits(config.accumulator_rows),
+            "row_slot": index_bits(config.exponent_slots),
+            "lane_slot": index_bits(config.exponent_slots),
+            "lane_exponents": 1,
+            "columns": range(config.lanes + 1),
+            "parameter": index_bits(config.parameter_entries),
+            "row_parameters": 1,
+            "multiplier": 15,
+            "shift": 6,
+            "base": address_bits(config),
+            "stride": address_bits(config),
+            "part": index_bits(config.lanes // config.columns),
+            "slot": index_bits(config.exponent_slots),
+            "resets_exponent": 1,
+            "residual": 1,
+            "residual_base": address_bits(config),
+            "residual_stride": address_bits(config),
+            "residual_shift": 5,
+            "activate": 1,
+            "narrow": 1,
+            "parity": 1,
+            "first": 1,
+            "last": 1,
+            "ends": 1,
+        })
+
+
+class Step(data.StructLayout):
+    """One step of an instruction: a pass, and the drain after it if `drains` is set."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "tile": TilePass(config),
+            "rows": RowPass(config),
+            "drains": 1,
+            "drain": Drain(config),
+        })

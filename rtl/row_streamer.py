@@ -1,0 +1,254 @@
+"""Streams rows into the array, from the scratchpad or from the probabilities, as int8."""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.config import MachineConfig
+from celosia.cores.quantise import Quantiser
+from celosia.cores.systolic import StreamedRow
+from celosia.rtl.exponents import ExponentRead, ScratchpadWord
+from celosia.rtl.operand_select import select_part
+from celosia.rtl.passes import AccumulateMode, RowPass, address_bits, index_bits
+from celosia.rtl.probabilities import ProbabilityRead
+from celosia.rtl.stream import StreamFIFO
+
+__all__ = ["RowAddresses", "RowStreamer", "SumRow"]
+
+
+class SumRow(data.StructLayout):
+    """What becomes of the sums of one row: where they are added, and how.
+
+    `scaled` sums are shifted right by `b`, guard bits added; RESCALE shifts what is there by `a`.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "bank": 1,
+            "accumulator": index_bits(config.accumulator_rows),
+            "mode": AccumulateMode,
+            "scaled": 1,
+            "a": 5,
+            "b": 5,
+            "closes": 1,
+        })
+
+
+class RowStep(data.StructLayout):
+    """One row of a pass."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "first": 1,
+            "last": 1,
+            "row": index_bits(config.accumulator_rows),
+            "slot": index_bits(config.exponent_slots),
+            "accumulator": index_bits(config.accumulator_rows),
+            "of": RowPass(config),
+        })
+
+
+class RowAddresses(wiring.Component):
+    """Walks the rows of a pass: scratchpad requests, and what to do with the answers.
+
+    Members
+    -------
+    i : In(stream.Signature(RowPass(config)))
+        Passes, in order.
+    requests : Out(stream.Signature(address))
+        Scratchpad words that hold the rows; none for probabilities.
+    steps : Out(stream.Signature(RowStep(config)))
+        One step a row.
+    """
+
+    i: stream.Interface
+    requests: stream.Interface
+    steps: stream.Interface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(RowPass(config))),
+            "requests": Out(stream.Signature(address_bits(config))),
+            "steps": Out(stream.Signature(RowStep(config))),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        rows = self.i.payload
+
+        row = Signal(index_bits(self.config.accumulator_rows))
+        address = Signal(address_bits(self.config))
+        here = Signal.like(address)
+        first = Signal()
+        last = Signal()
+        asked = Signal()
+        m.d.comb += [
+            first.eq(row == 0),
+            last.eq(row == rows.m - 1),
+            here.eq(Mux(first, rows.base, address)),
+            self.requests.payload.eq(here),
+            self.requests.valid.eq(self.i.valid & ~rows.from_probabilities & ~asked),
+            self.steps.valid.eq(
+                self.i.valid & (rows.from_probabilities | asked | self.requests.ready)
+            ),
+            self.steps.p.of.eq(rows),
+            self.steps.p.first.eq(first),
+            self.steps.p.last.eq(last),
+            self.steps.p.row.eq(row),
+            self.steps.p.slot.eq(rows.slot + row),
+            self.steps.p.accumulator.eq(rows.accumulator + row),
+            self.i.ready.eq(self.steps.valid & self.steps.ready & last),
+        ]
+
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += asked.eq(1)
+        with m.If(self.steps.valid & self.steps.ready):
+            m.d.sync += [asked.eq(0), row.eq(Mux(last, 0, row + 1)), address.eq(here + rows.stride)]
+
+        return m
+
+
+class RowStreamer(wiring.Component):
+    """Lets rows into the array as soon as everything that they need is there.
+
+    The first row of a pass waits for its tile, for the drain of its bank if it opens a group,
+    and for its block of probabilities; every row waits for its word. A row enters the array 3
+    cycles after it was let go, as columns do; `sums` says then what becomes of its sums.
+
+    Members
+    -------
+    i : In(stream.Signature(RowPass(config)))
+        Passes, in order.
+    requests, words : scratchpad read port
+    exponents : Out(ExponentRead(config))
+        Exponent read port.
+    probabilities : Out(ProbabilityRead(config))
+        Probability read port, one cycle.
+    block_ready : In(1), block_taken : Out(1)
+        A block of probabilities is complete; one has been read for the last time.
+    tile_holds : In(1), tile_taken : Out(1)
+        The next tile is complete; it comes into use.
+    drained : In(2)
+        A drain of bank 0, 1 has read its last row.
+    rows : Out(StreamedRow(config))
+        To the array.
+    sum_valid, sums : Out(1), Out(SumRow(config))
+        What becomes of the sums of the row.
+    waits_tile, waits_word, waits_bank : Out(1)
+        Why the array gets no row in this cycle, for the counters.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(RowPass(config))),
+            "requests": Out(stream.Signature(address_bits(config))),
+            "words": In(stream.Signature(ScratchpadWord(config))),
+            "exponents": Out(ExponentRead(config)),
+            "probabilities": Out(ProbabilityRead(config)),
+            "block_ready": In(1),
+            "block_taken": Out(1),
+            "tile_holds": In(1),
+            "tile_taken": Out(1),
+            "drained": In(2),
+            "rows": Out(StreamedRow(config)),
+            "sum_valid": Out(1),
+            "sums": Out(SumRow(config)),
+            "waits_tile": Out(1),
+            "waits_word": Out(1),
+            "waits_bank": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.addresses = addresses = RowAddresses(self.config)
+        m.submodules.steps = steps = StreamFIFO(RowStep(self.config), 8)
+        wiring.connect(m, wiring.flipped(self.i), addresses.i)
+        wiring.connect(m, addresses.requests, wiring.flipped(self.requests))
+        wiring.connect(m, addresses.steps, steps.i)
+
+        # Stage 0: let a row go.
+        step = steps.o.payload
+        go = Signal()
+        word_there = Signal()
+        tile_there = Signal()
+        bank_there = Signal()
+        m.d.comb += [
+            word_there.eq(
+                Mux(step.of.from_probabilities, ~step.first | self.block_ready, self.words.valid)
+            ),
+            tile_there.eq(~step.first | self.tile_holds),
+            bank_there.eq(~(step.first & step.of.opens) | self._bank_free(m, step, go)),
+            go.eq(steps.o.valid & word_there & tile_there & bank_there),
+            steps.o.ready.eq(go),
+            self.words.ready.eq(go & ~step.of.from_probabilities),
+            self.exponents.address.eq(step.slot),
+            self.probabilities.parity.eq(step.of.parity),
+            self.probabilities.row.eq(step.row),
+            self.tile_taken.eq(go & step.first),
+            self.block_taken.eq(go & step.last & step.of.releases),
+            self.waits_bank.eq(steps.o.valid & ~bank_there),
+            self.waits_tile.eq(steps.o.valid & bank_there & ~tile_there),
+            self.waits_word.eq(~self.waits_bank & ~self.waits_tile & ~go),
+        ]
+
+        self._add_path(m, step, go)
+        return m
+
+    def _bank_free(self, m: Module, step, go) -> Signal:
+        """Count the drains that have yet to read a bank; return whether the step's has none."""
+        free = Signal(2)
+        for bank in range(2):
+            drains = Signal(8, name=f"drains_{bank}")
+            closes = Signal(name=f"closes_{bank}")
+            m.d.comb += [
+                closes.eq(go & step.first & step.of.closes & (step.of.bank == bank)),
+                free[bank].eq(drains == 0),
+            ]
+            m.d.sync += drains.eq(drains + closes - self.drained[bank])
+        return free.bit_select(step.of.bank, 1)
+
+    def _add_path(self, m: Module, step, go) -> None:
+        """Stages 1 to 3: the row becomes int8."""
+        rows = self.config.rows
+        m.submodules.quantiser = quantiser = Quantiser(rows)
+
+        # Stage 1: exponent and probabilities are there.
+        word = Signal(ScratchpadWord(self.config), reset_less=True)
+        now = Signal(RowStep(self.config), reset_less=True)
+        valid = Signal()
+        m.d.sync += [word.eq(self.words.payload), now.eq(step), valid.eq(go)]
+        of_word = Signal(data.ArrayLayout(signed(16), rows))
+        of_block = Signal(data.ArrayLayout(7, rows))
+        select_part(m, word, now.of.part, of_word)
+        select_part(m, self.probabilities.data, now.of.part, of_block)
+        m.d.comb += [
+            quantiser.i.valid.eq(valid),
+            quantiser.i.exponent.eq(Mux(now.of.from_probabilities, 0, self.exponents.exponent)),
+        ]
+        for lane in range(rows):
+            # A probability passes the quantiser unchanged with exponent 0.
+            m.d.comb += quantiser.i.data[lane].eq(
+                Mux(now.of.from_probabilities, Cat(of_block[lane]), of_word[lane])
+            )
+
+        # Stages 2 and 3: the quantiser; what is known of the row follows.
+        swap = now.first
+        for stage in range(quantiser.latency):
+            delayed = Signal(name=f"swap_{stage}", reset_less=True)
+            m.d.sync += delayed.eq(swap)
+            swap = delayed
+        m.d.comb += [
+            self.rows.valid.eq(quantiser.o.valid),
+            self.rows.swap.eq(swap),
+            self.rows.data.eq(quantiser.o.data),
+            self.sum_valid.eq(valid),
+            self.sums.bank.eq(now.of.bank),
+            self.sums.accumulator.eq(now.accumulator),
+            self.sums.mode.eq(now.of.mode),
+            self.sums.scaled.eq(now.of.from_probabilities),
+            self.sums.a.eq(self.probabilities.a),
+            self.sums.b.eq(self.probabilities.b),
+            self.sums.closes.eq(now.of.closes & now.last),
+        ]

@@ -1,0 +1,202 @@
+"""Brings stationary tiles to the array, one column a cycle, behind the tile in use."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.config import MachineConfig
+from celosia.cores.quantise import Quantiser
+from celosia.cores.systolic import TileColumn
+from celosia.rtl.exponents import ExponentRead, ScratchpadWord
+from celosia.rtl.operand_select import select_part
+from celosia.rtl.passes import TilePass, address_bits, index_bits
+from celosia.rtl.stream import StreamFIFO
+
+__all__ = ["TileColumns", "TileLoader"]
+
+
+class TileColumns(wiring.Component):
+    """Walks the columns of a tile: scratchpad requests, and what to do with the answers.
+
+    Every tile takes C steps, even where it has fewer columns: it keeps passes C cycles apart, which
+    the accumulators' read-modify-write relies on.
+
+    Members
+    -------
+    i : In(stream.Signature(TilePass(config)))
+        Tiles, in order.
+    requests : Out(stream.Signature(address_bits))
+        Scratchpad words that hold the columns.
+    steps : Out(stream.Signature(...))
+        One step a column: is it loaded, from memory or from the scratchpad, with which exponent.
+    """
+
+    i: stream.Interface
+    requests: stream.Interface
+    steps: stream.Interface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.step_layout = data.StructLayout({
+            "column": range(config.columns),
+            "loads": 1,
+            "from_memory": 1,
+            "part": index_bits(config.lanes // config.rows),
+            "slot": index_bits(config.exponent_slots),
+            "last": 1,
+        })
+        super().__init__({
+            "i": In(stream.Signature(TilePass(config))),
+            "requests": Out(stream.Signature(address_bits(config))),
+            "steps": Out(stream.Signature(self.step_layout)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        tile = self.i.payload
+
+        column = Signal(range(self.config.columns))
+        address = Signal(address_bits(self.config))
+        begun = Signal()
+        here = Signal.like(address)
+        m.d.comb += here.eq(Mux(begun, address, tile.base))
+
+        loads = Signal()
+        asks = Signal()
+        asked = Signal()  # the request of this column has been taken
+        last = Signal()
+        m.d.comb += [
+            loads.eq(column < tile.columns),
+            asks.eq(loads & ~tile.from_memory),
+            last.eq(column == self.config.columns - 1),
+            self.requests.payload.eq(here),
+            self.requests.valid.eq(self.i.valid & asks & ~asked),
+            self.steps.valid.eq(self.i.valid & (~asks | asked | self.requests.ready)),
+            self.steps.p.column.eq(column),
+            self.steps.p.loads.eq(loads),
+            self.steps.p.from_memory.eq(tile.from_memory),
+            self.steps.p.part.eq(tile.part),
+            self.steps.p.slot.eq(tile.slot + column),
+            self.steps.p.last.eq(last),
+            self.i.ready.eq(self.steps.valid & self.steps.ready & last),
+        ]
+
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += asked.eq(1)
+        with m.If(self.steps.valid & self.steps.ready):
+            m.d.sync += [
+                asked.eq(0),
+                begun.eq(~last),
+                column.eq(column + 1),
+                address.eq(here + tile.stride),
+            ]
+
+        return m
+
+
+class TileLoader(wiring.Component):
+    """Loads tiles from the weight stream or from the scratchpad, as int8.
+
+    A tile is loaded while the one before it is in use: `holds` says that one is complete and
+    waiting, `taken` that the row which swaps to it has left. A column is presented 3 cycles after
+    it was let go, as the row streamer does with rows, so `holds` is in time for a swap in the
+    next cycle.
+
+    Members
+    -------
+    i : In(stream.Signature(TilePass(config)))
+        Tiles, in order.
+    requests, words : scratchpad read port
+    weights : In(stream.Signature(R * int8))
+        Columns of the tiles that come from memory.
+    exponents : Out(ExponentRead(config))
+        Exponent read port.
+    load : Out(TileColumn(config))
+        To the array.
+    holds : Out(1)
+        A tile is complete.
+    taken : In(1)
+        The complete tile comes into use.
+    starved : Out(1)
+        A column from memory is wanted and not there.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.word_layout = ScratchpadWord(config)
+        self.column_layout = data.ArrayLayout(signed(8), config.rows)
+        super().__init__({
+            "i": In(stream.Signature(TilePass(config))),
+            "requests": Out(stream.Signature(address_bits(config))),
+            "words": In(stream.Signature(self.word_layout)),
+            "weights": In(stream.Signature(self.column_layout)),
+            "exponents": Out(ExponentRead(config)),
+            "load": Out(TileColumn(config)),
+            "holds": Out(1),
+            "taken": In(1),
+            "starved": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.columns = columns = TileColumns(self.config)
+        m.submodules.steps = steps = StreamFIFO(columns.step_layout, 8)
+        m.submodules.quantiser = quantiser = Quantiser(self.config.rows)
+        wiring.connect(m, wiring.flipped(self.i), columns.i)
+        wiring.connect(m, columns.requests, wiring.flipped(self.requests))
+        wiring.connect(m, columns.steps, steps.i)
+
+        # Stage 0: let a column go when its data is there and no complete tile waits.
+        step = steps.o.payload
+        there = Signal()
+        go = Signal()
+        m.d.comb += [
+            there.eq(~step.loads | Mux(step.from_memory, self.weights.valid, self.words.valid)),
+            go.eq(steps.o.valid & there & ~self.holds),
+            steps.o.ready.eq(go),
+            self.words.ready.eq(go & step.loads & ~step.from_memory),
+            self.weights.ready.eq(go & step.loads & step.from_memory),
+            self.exponents.address.eq(step.slot),
+            self.starved.eq(
+                steps.o.valid & step.loads & step.from_memory & ~self.weights.valid & ~self.holds
+            ),
+        ]
+        with m.If(go & step.last):
+            m.d.sync += self.holds.eq(1)
+        with m.If(self.taken):
+            m.d.sync += self.holds.eq(0)
+
+        # Stage 1: the exponent is there.
+        row = Signal(self.word_layout, reset_less=True)
+        weights = Signal(self.column_layout, reset_less=True)
+        now = Signal(columns.step_layout, reset_less=True)
+        valid = Signal()
+        m.d.sync += [
+            row.eq(self.words.payload),
+            weights.eq(self.weights.payload),
+            now.eq(step),
+            valid.eq(go & step.loads),
+        ]
+        part = Signal(data.ArrayLayout(signed(16), self.config.rows))
+        select_part(m, row, now.part, part)
+        m.d.comb += [
+            quantiser.i.valid.eq(valid),
+            quantiser.i.exponent.eq(Mux(now.from_memory, 0, self.exponents.exponent)),
+        ]
+        for lane in range(self.config.rows):
+            # An int8 passes the quantiser unchanged with exponent 0.
+            m.d.comb += quantiser.i.data[lane].eq(Mux(now.from_memory, weights[lane], part[lane]))
+
+        # Later stages: the column's number follows its data.
+        column = now.column
+        for stage in range(quantiser.latency):
+            register = Signal.like(now.column, name=f"column_{stage}", reset_less=True)
+            m.d.sync += register.eq(column)
+            column = register
+        m.d.comb += [
+            self.load.valid.eq(quantiser.o.valid),
+            self.load.column.eq(column),
+            self.load.data.eq(quantiser.o.data),
+        ]
+
+        return m

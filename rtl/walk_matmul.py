@@ -1,0 +1,147 @@
+"""Takes a MATMUL apart into passes and drains."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from celosia.config import MachineConfig
+from celosia.isa import Flag, Opcode
+from celosia.rtl.decode import operand_layout
+from celosia.rtl.passes import AccumulateMode, DrainKind, Step, address_bits
+
+__all__ = ["MatmulWalker", "has_flag"]
+
+
+def has_flag(instruction, flag: Flag) -> Signal:
+    """Return the bit of a flag in a decoded instruction."""
+    return instruction.flags[exact_log2(int(flag))]
+
+
+class MatmulWalker(wiring.Component):
+    """Loops over the tiles of a MATMUL: channels outside, reduction inside.
+
+    The sums of successive channel tiles go to the two accumulator banks in turn, so one drains
+    while the other fills. A step leaves every cycle at most.
+
+    Members
+    -------
+    i : In(stream.Signature(operand_layout(MATMUL)))
+        Instructions; taken when their last step has left.
+    o : Out(stream.Signature(Step(config)))
+        Steps, in order.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(operand_layout(Opcode.MATMUL))),
+            "o": Out(stream.Signature(Step(config))),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self.config
+        ins = self.i.payload
+
+        # Where the loops stand. `begun` is 0 only for the first step of an instruction.
+        begun = Signal()
+        bank = Signal()
+        k_tile = Signal(16)
+        n_tile = Signal(16)
+        left = Signal(16)
+        row_base = Signal(address_bits(config))
+        left_now = Signal(16)
+        row_base_now = Signal.like(row_base)
+        k_last = Signal()
+        n_last = Signal()
+        m.d.comb += [
+            left_now.eq(Mux(begun, left, ins.n)),
+            row_base_now.eq(Mux(begun, row_base, ins.w_base)),
+            k_last.eq(k_tile == ins.k_tiles - 1),
+            n_last.eq(left_now <= config.columns),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.valid & self.o.ready & k_last & n_last),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [k_tile.eq(k_tile + 1), begun.eq(1)]
+            with m.If(~begun):
+                m.d.sync += [left.eq(ins.n), row_base.eq(ins.w_base)]
+            with m.If(k_last):
+                m.d.sync += [
+                    k_tile.eq(0),
+                    bank.eq(~bank),
+                    n_tile.eq(n_tile + 1),
+                    left.eq(left_now - config.columns),
+                    row_base.eq(row_base_now + (ins.w_stride << exact_log2(config.columns))),
+                ]
+                with m.If(n_last):
+                    m.d.sync += [begun.eq(0), n_tile.eq(0)]
+
+        columns = Signal(range(config.columns + 1))
+        m.d.comb += columns.eq(Mux(n_last, left_now, config.columns))
+        self._describe_pass(m, k_tile, n_tile, row_base_now, columns, bank, k_last)
+        self._describe_drain(m, n_tile, columns, bank, n_last)
+        return m
+
+    def _describe_pass(self, m, k_tile, n_tile, row_base, columns, bank, k_last) -> None:
+        config = self.config
+        ins = self.i.payload
+        tile, rows = self.o.p.tile, self.o.p.rows
+        k_bits = exact_log2(config.lanes // config.rows)
+        channel = n_tile << exact_log2(config.columns)
+        in_memory = has_flag(ins, Flag.WEIGHTS_IN_MEMORY)
+        m.d.comb += [
+            tile.from_memory.eq(in_memory),
+            tile.base.eq(row_base + (k_tile >> k_bits)),
+            tile.stride.eq(ins.w_stride),
+            tile.part.eq(k_tile),
+            tile.slot.eq(ins.w_slot + channel),
+            # Tiles in memory are always whole.
+            tile.columns.eq(Mux(in_memory, config.columns, columns)),
+            rows.base.eq(ins.x_base + (k_tile >> k_bits)),
+            rows.stride.eq(ins.x_stride),
+            rows.part.eq(k_tile),
+            rows.slot.eq(ins.x_slot),
+            rows.m.eq(ins.m),
+            rows.bank.eq(bank),
+            rows.mode.eq(Mux(k_tile == 0, AccumulateMode.FIRST, AccumulateMode.ADD)),
+            rows.opens.eq(k_tile == 0),
+            rows.closes.eq(k_last),
+            self.o.p.drains.eq(k_last),
+        ]
+
+    def _describe_drain(self, m, n_tile, columns, bank, n_last) -> None:
+        config = self.config
+        ins = self.i.payload
+        drain = self.o.p.drain
+        n_bits = exact_log2(config.lanes // config.columns)
+        channel = n_tile << exact_log2(config.columns)
+        by_row = has_flag(ins, Flag.ROW_PARAMETERS)
+        m.d.comb += [
+            drain.kind.eq(DrainKind.ROWS),
+            drain.m.eq(ins.m),
+            drain.bank.eq(bank),
+            drain.row_slot.eq(ins.x_slot),
+            drain.lane_slot.eq(ins.w_slot + channel),
+            drain.lane_exponents.eq(~has_flag(ins, Flag.WEIGHTS_IN_MEMORY)),
+            drain.columns.eq(columns),
+            drain.parameter.eq(ins.p_base + Mux(by_row, 0, channel)),
+            drain.row_parameters.eq(by_row),
+            drain.base.eq(ins.y_base + (n_tile >> n_bits)),
+            drain.stride.eq(ins.y_stride),
+            drain.part.eq(n_tile),
+            drain.slot.eq(ins.y_slot),
+            drain.resets_exponent.eq((n_tile == 0) & ~has_flag(ins, Flag.KEEP_EXPONENT)),
+            drain.residual.eq(has_flag(ins, Flag.RESIDUAL)),
+            drain.residual_base.eq(ins.r_base + (n_tile >> n_bits)),
+            drain.residual_stride.eq(ins.r_stride),
+            # From 16 on, nothing is left of a residual.
+            drain.residual_shift.eq(Mux(ins.r_shift > 31, 31, ins.r_shift)),
+            drain.activate.eq(has_flag(ins, Flag.ACTIVATE)),
+            drain.narrow.eq(has_flag(ins, Flag.NARROW)),
+            drain.ends.eq(n_last),
+        ]
