@@ -1,6 +1,6 @@
 """Load unit: from memory to scratchpad, parameters and table."""
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,37 +11,15 @@ from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.decode import operand_layout
 from celosia.rtl.exponents import ScratchpadWrite
 from celosia.rtl.load_rows import LoadJob, RowWriter
+from celosia.rtl.parameters import ParameterWrite
 from celosia.rtl.row_requests import RowRequests
 from celosia.rtl.scratchpad import Scratchpad
 from celosia.rtl.stream import StreamFIFO
 
-__all__ = ["EntryWriter", "LoadUnit", "ParameterWrite"]
+__all__ = ["EntryWriter", "LoadUnit"]
 
 #: Bytes of an entry that are handled in one cycle.
 CHUNK_BYTES = 4
-
-
-class ParameterWrite(wiring.Signature):
-    """Write port of the parameter buffer.
-
-    Members
-    -------
-    valid : Out(1)
-        An entry is written.
-    address : Out(range(parameter_entries))
-        Which one.
-    multiplier, shift, bias : Out(15), Out(6), Out(signed(16))
-        What is written.
-    """
-
-    def __init__(self, config: MachineConfig) -> None:
-        super().__init__({
-            "valid": Out(1),
-            "address": Out(range(config.parameter_entries)),
-            "multiplier": Out(15),
-            "shift": Out(6),
-            "bias": Out(signed(16)),
-        })
 
 
 class EntryWriter(wiring.Component):
@@ -81,7 +59,7 @@ class EntryWriter(wiring.Component):
         begun = Signal()
         entry = Signal(16, reset_less=True)
         left = Signal(16, reset_less=True)
-        chunk = Signal(range(chunks))
+        chunk = Signal(range(max(chunks, 2)))
         half = Signal()  # the second half of a parameter entry
         value = Signal(8 * CHUNK_BYTES)
         ends = Signal()  # this chunk ends an entry
@@ -114,12 +92,15 @@ class EntryWriter(wiring.Component):
             with m.If(self.data.ready):
                 m.d.sync += chunk.eq(0)
             with m.If(~half):
-                m.d.sync += [parameters.multiplier.eq(value[:15]), parameters.shift.eq(value[16:])]
+                m.d.sync += [
+                    parameters.data.multiplier.eq(value[:15]),
+                    parameters.data.shift.eq(value[16:]),
+                ]
 
         m.d.sync += [
             parameters.valid.eq(step & half & ~is_table),
             parameters.address.eq(entry),
-            parameters.bias.eq(value),
+            parameters.data.bias.eq(value),
             table.valid.eq(step & is_table),
             table.address.eq(entry),
             table.value.eq(value[:16]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -163,7 +163,7 @@ class MemoryReader(wiring.Component):
             "stop": In(1),
             "bus": Out(AXI4Read(config)),
             "fault": Out(3),
-            "fault_client": Out(range(clients)),
+            "fault_client": Out(range(max(clients, 2))),
             "idle": Out(1),
             "beat": Out(1),
         })
@@ -180,7 +180,7 @@ class MemoryReader(wiring.Component):
                 client.window_size.eq(self.window_size),
             ]
             clients.append(client)
-        number = unsigned(max(1, (len(clients) - 1).bit_length()))
+        number = self.fault_client.shape()
         m.submodules.order = order = StreamFIFO(number, max(3, self.config.outstanding_reads))
 
         self._issue(m, clients, order)

@@ -31,6 +31,7 @@ class _Beat(NamedTuple):
     """Where a burst is: one beat of it."""
 
     active: Signal
+    id: Signal
     index: Signal
     last: Signal
     outside: Signal
@@ -97,7 +98,7 @@ class OnChipMemory(wiring.Component):
         outside = Signal()
         may = Signal()
         lanes = width // 4
-        lane = Signal(range(lanes))
+        lane = Signal(range(max(lanes, 2)))
         machine_reads = self._read(m, read.data)
         machine_writes = self._write(m)
         m.d.comb += [
@@ -137,40 +138,50 @@ class OnChipMemory(wiring.Component):
 
         return m
 
-    def _step(self, m: Module, name: str, address, length, valid, ready, go) -> _Beat:
-        """Step through the beats of bursts, each when `go` says so."""
+    def _step(self, m: Module, name: str, bus: wiring.PureInterface, go: Signal) -> _Beat:
+        """Step through the beats of bursts on channel `name`, each when `go` says so."""
+        address, length, number, valid, ready = (
+            getattr(bus, name + part) for part in ("addr", "len", "id", "valid", "ready")
+        )
         shift = exact_log2(self.config.memory_width)
         index = Signal(32 - shift, reset_less=True, name=f"{name}_index")
         more = Signal(8, reset_less=True, name=f"{name}_more")
+        burst_id = Signal(reset_less=True, name=f"{name}_id")
         active = Signal(name=f"{name}_active")
         last = Signal(name=f"{name}_last")
         m.d.comb += [last.eq(more == 0), ready.eq(~active | (go & last))]
         with m.If(go):
             m.d.sync += [index.eq(index + 1), more.eq(more - 1), active.eq(~last)]
         with m.If(valid & ready):
-            m.d.sync += [index.eq(address[shift:]), more.eq(length), active.eq(1)]
+            m.d.sync += [
+                index.eq(address[shift:]),
+                more.eq(length),
+                burst_id.eq(number),
+                active.eq(1),
+            ]
         outside = Signal(name=f"{name}_outside")
         m.d.comb += outside.eq(index >= self.config.on_chip_bytes // self.config.memory_width)
-        return _Beat(active=active, index=index, last=last, outside=outside)
+        return _Beat(active=active, id=burst_id, index=index, last=last, outside=outside)
 
     def _read(self, m: Module, word: Value) -> _Access:
         """Answer bursts of reads, as long as there is room for the answers."""
         bus = self.read
-        layout = data.StructLayout({"word": len(word), "last": 1, "outside": 1})
+        layout = data.StructLayout({"word": len(word), "id": 1, "last": 1, "outside": 1})
         m.submodules.answers = answers = StreamFIFO(layout, _ANSWERS)
         go = Signal(name="read_go")
         free = Signal(range(_ANSWERS + 1), init=_ANSWERS)
-        beat = self._step(m, "read", bus.araddr, bus.arlen, bus.arvalid, bus.arready, go)
+        beat = self._step(m, "ar", bus, go)
         m.d.comb += go.eq(beat.active & (free != 0))
         m.d.sync += [
             free.eq(free - go + (bus.rvalid & bus.rready)),
             answers.i.valid.eq(go),
+            answers.i.p.id.eq(beat.id),
             answers.i.p.last.eq(beat.last),
             answers.i.p.outside.eq(beat.outside),
         ]
         m.d.comb += [
             answers.i.p.word.eq(word),
-            bus.rid.eq(0),
+            bus.rid.eq(answers.o.p.id),
             bus.rdata.eq(answers.o.p.word),
             bus.rlast.eq(answers.o.p.last),
             bus.rresp.eq(Mux(answers.o.p.outside, DECODE_ERROR, 0)),
@@ -182,17 +193,19 @@ class OnChipMemory(wiring.Component):
     def _write(self, m: Module) -> _Access:
         """Take bursts of writes, as long as there is room for the responses."""
         bus = self.write
-        m.submodules.responses = responses = StreamFIFO(1, _ANSWERS)
+        layout = data.StructLayout({"id": 1, "outside": 1})
+        m.submodules.responses = responses = StreamFIFO(layout, _ANSWERS)
         go = Signal(name="write_go")
         failed = Signal()
-        beat = self._step(m, "write", bus.awaddr, bus.awlen, bus.awvalid, bus.awready, go)
+        beat = self._step(m, "aw", bus, go)
         m.d.comb += [
             bus.wready.eq(beat.active & responses.i.ready),
             go.eq(bus.wvalid & bus.wready),
             responses.i.valid.eq(go & beat.last),
-            responses.i.payload.eq(failed | beat.outside),
-            bus.bid.eq(0),
-            bus.bresp.eq(Mux(responses.o.payload, DECODE_ERROR, 0)),
+            responses.i.p.id.eq(beat.id),
+            responses.i.p.outside.eq(failed | beat.outside),
+            bus.bid.eq(responses.o.p.id),
+            bus.bresp.eq(Mux(responses.o.p.outside, DECODE_ERROR, 0)),
             bus.bvalid.eq(responses.o.valid),
             responses.o.ready.eq(bus.bready),
         ]

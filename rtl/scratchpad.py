@@ -1,6 +1,6 @@
 """Scratchpad: banked memory of rows of int16 with many readers and one write port."""
 
-from amaranth import Array, Cat, Module, Signal, Value
+from amaranth import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -109,7 +109,7 @@ class Scratchpad(wiring.Component):
             wanted = Signal(self.readers, name=f"wanted_{bank}")
             for index, request in enumerate(self.requests):
                 m.d.comb += wanted[index].eq(
-                    request.valid & room[index] & (request.payload[:bits] == bank)
+                    request.valid & room[index] & self._is_in(bank, request.payload)
                 )
             wants.append(wanted)
             words.append(self._read_bank(m, bank, bits, wanted))
@@ -117,7 +117,7 @@ class Scratchpad(wiring.Component):
         answers = []
         for index, request in enumerate(self.requests):
             # Stage 0: no reader before this one asks for the same bank.
-            here = Signal(range(len(banks)), name=f"bank_{index}")
+            here = Signal(max(bits, 1), name=f"bank_{index}")
             blocked = Signal(name=f"blocked_{index}")
             m.d.comb += here.eq(request.payload[:bits])
             for bank in banks:
@@ -139,6 +139,10 @@ class Scratchpad(wiring.Component):
             answers.append((valid_2, Array(words)[bank_2] if bits else words[0]))
         return answers
 
+    def _is_in(self, bank: int, address: Value) -> Value:
+        banks = self.config.scratchpad_banks
+        return address[: exact_log2(banks)] == bank if banks > 1 else Const(1)
+
     def _read_bank(self, m: Module, bank: int, bits: int, wanted: Signal) -> Signal:
         """Make a bank; return the word that the first reader wanting it gets, 2 cycles later."""
         m.submodules[f"bank_{bank}"] = storage = memory.Memory(
@@ -149,7 +153,7 @@ class Scratchpad(wiring.Component):
         write = storage.write_port(granularity=self.config.columns)
         read = storage.read_port()
         written = self.written.payload
-        with m.If(self.written.valid & (written.address[:bits] == bank)):
+        with m.If(self.written.valid & self._is_in(bank, written.address)):
             m.d.comb += write.en.eq(written.mask)
         m.d.comb += [
             write.addr.eq(written.address[bits:]),
