@@ -1,0 +1,92 @@
+"""Queue of one unit: holds its instructions until their tokens are there."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.isa import INSTRUCTION_BYTES, Unit
+from celosia.rtl.decode import header_layout
+from celosia.rtl.stream import StreamFIFO
+from celosia.rtl.tokens import TokenPort
+
+__all__ = ["Dispatch", "UnitQueue"]
+
+
+class Dispatch(data.Struct):
+    """An instruction and its byte address in the window."""
+
+    word: 8 * INSTRUCTION_BYTES
+    address: 32
+
+
+class UnitQueue(wiring.Component):
+    """Offers instructions to a unit in order, each when its tokens are there.
+
+    A unit may take an instruction before earlier ones have ended; it ends them in order.
+
+    Members
+    -------
+    i : In(stream.Signature(Dispatch))
+        From the sequencer.
+    o : Out(stream.Signature(512))
+        To the unit.
+    done : In(1)
+        The unit has ended an instruction.
+    tokens : Out(TokenPort())
+        To the token board.
+    idle : Out(1)
+        Everything taken has ended.
+    waits : Out(1)
+        An instruction waits for tokens.
+    oldest : Out(32)
+        Address of the oldest instruction that has started and not ended.
+    """
+
+    #: Instructions that wait; and instructions that a unit may have under way.
+    DEPTH = 3
+    UNDER_WAY = 16
+
+    def __init__(self) -> None:
+        super().__init__({
+            "i": In(stream.Signature(Dispatch)),
+            "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
+            "done": In(1),
+            "tokens": Out(TokenPort()),
+            "idle": Out(1),
+            "waits": Out(1),
+            "oldest": Out(32),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.queue = queue = StreamFIFO(Dispatch, self.DEPTH)
+        ends = data.StructLayout({"signal": len(Unit), "address": 32})
+        m.submodules.under_way = under_way = StreamFIFO(ends, self.UNDER_WAY)
+        wiring.connect(m, wiring.flipped(self.i), queue.i)
+
+        started = Signal()
+        header = header_layout()(queue.o.p.word)
+        m.d.comb += [
+            self.tokens.wait.eq(header.wait),
+            self.tokens.promise.eq(header.signal),
+            self.tokens.starts.eq(
+                queue.o.valid & ~started & self.tokens.may_start & under_way.i.ready
+            ),
+            self.waits.eq(queue.o.valid & ~started & ~self.tokens.starts),
+            under_way.i.valid.eq(self.tokens.starts),
+            under_way.i.p.signal.eq(header.signal),
+            under_way.i.p.address.eq(queue.o.p.address),
+            self.o.valid.eq(started),
+            self.o.payload.eq(queue.o.p.word),
+            queue.o.ready.eq(started & self.o.ready),
+            under_way.o.ready.eq(self.done),
+            self.tokens.signal.eq(Mux(self.done, under_way.o.p.signal, 0)),
+            self.oldest.eq(under_way.o.p.address),
+            self.idle.eq(~queue.o.valid & ~under_way.o.valid),
+        ]
+        with m.If(self.tokens.starts):
+            m.d.sync += started.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += started.eq(0)
+
+        return m
