@@ -1,0 +1,255 @@
+// The machine, its memory, and a host that executes the script `+script`, a command a line:
+//
+//   W address value         write a register
+//   R address               read a register; its value goes to the log `+log` in hexadecimal
+//   I cycles                wait for the interrupt, at most so many cycles
+//   L offset bytes at file  bytes from `at` on of a file, to the window's memory
+//   D offset bytes file     the window's memory to a file
+//   E                       end
+//
+// Numbers are hexadecimal, offsets and bytes multiples of 4. On-chip memory is reached through the
+// machine's own register port. `failure` at the end: 1 script, 2 no interrupt, 3 error response,
+// 4 a file, 5 a broken protocol on the memory's port.
+//
+// What is written in capitals with a backtick comes from the configuration.
+
+`timescale 1ns / 1ps
+
+module sim_top (
+    input  wire        clk,
+    input  wire        rst,
+    output reg         finished,
+    output reg  [7:0]  failure,
+    output reg  [63:0] cycles
+);
+    localparam [3:0] FETCH = 0, WRITE = 1, ACKNOWLEDGE = 2, READ = 3, ANSWER = 4, WAIT = 5,
+        LOAD = 6, DUMP = 7, END = 8;
+
+    wire        interrupt;
+    reg  [31:0] address, value;
+    reg         awvalid, wvalid, arvalid;
+    wire        awready, wready, arready, bvalid, rvalid;
+    wire [1:0]  bresp, rresp;
+    wire [31:0] rdata;
+
+    reg [3:0]   state;
+    reg [31:0]  left;
+    reg         moving;
+    integer     script, log, file, got;
+    reg [31:0]  first, second, third, word;
+    reg [7:0]   command;
+    string      name;
+
+    wire broken;
+
+    accelerator machine (
+        .clk(clk),
+        .rst(rst),
+        .s_axi_lite__awaddr(address),
+        .s_axi_lite__awprot(3'd0),
+        .s_axi_lite__awvalid(awvalid),
+        .s_axi_lite__awready(awready),
+        .s_axi_lite__wdata(value),
+        .s_axi_lite__wstrb(4'hf),
+        .s_axi_lite__wvalid(wvalid),
+        .s_axi_lite__wready(wready),
+        .s_axi_lite__bresp(bresp),
+        .s_axi_lite__bvalid(bvalid),
+        .s_axi_lite__bready(state == ACKNOWLEDGE),
+        .s_axi_lite__araddr(address),
+        .s_axi_lite__arprot(3'd0),
+        .s_axi_lite__arvalid(arvalid),
+        .s_axi_lite__arready(arready),
+        .s_axi_lite__rdata(rdata),
+        .s_axi_lite__rresp(rresp),
+        .s_axi_lite__rvalid(rvalid),
+        .s_axi_lite__rready(state == ANSWER),
+`ifdef EXTERNAL
+        .m_axi__arid(),
+        .m_axi__araddr(m_araddr),
+        .m_axi__arlen(m_arlen),
+        .m_axi__arsize(m_arsize),
+        .m_axi__arburst(m_arburst),
+        .m_axi__arvalid(m_arvalid),
+        .m_axi__arready(m_arready),
+        .m_axi__rid(1'b0),
+        .m_axi__rdata(m_rdata),
+        .m_axi__rresp(m_rresp),
+        .m_axi__rlast(m_rlast),
+        .m_axi__rvalid(m_rvalid),
+        .m_axi__rready(m_rready),
+        .m_axi__awid(),
+        .m_axi__awaddr(m_awaddr),
+        .m_axi__awlen(m_awlen),
+        .m_axi__awsize(m_awsize),
+        .m_axi__awburst(m_awburst),
+        .m_axi__awvalid(m_awvalid),
+        .m_axi__awready(m_awready),
+        .m_axi__wdata(m_wdata),
+        .m_axi__wstrb(m_wstrb),
+        .m_axi__wlast(m_wlast),
+        .m_axi__wvalid(m_wvalid),
+        .m_axi__wready(m_wready),
+        .m_axi__bid(1'b0),
+        .m_axi__bresp(m_bresp),
+        .m_axi__bvalid(m_bvalid),
+        .m_axi__bready(m_bready),
+`endif
+        .interrupt(interrupt)
+    );
+
+`ifdef EXTERNAL
+    wire [31:0] m_araddr, m_awaddr;
+    wire [7:0]  m_arlen, m_awlen;
+    wire [2:0]  m_arsize, m_awsize;
+    wire [1:0]  m_arburst, m_awburst, m_rresp, m_bresp;
+    wire        m_arvalid, m_arready, m_rlast, m_rvalid, m_rready;
+    wire        m_awvalid, m_awready, m_wlast, m_wvalid, m_wready, m_bvalid, m_bready;
+    wire [8*`WIDTH-1:0] m_rdata, m_wdata;
+    wire [`WIDTH-1:0]   m_wstrb;
+
+    sim_memory #(.WIDTH(`WIDTH), .BASE(`BASE), .SIZE(`SIZE)) memory (
+        .clk(clk), .rst(rst), .broken(broken),
+        .araddr(m_araddr), .arlen(m_arlen), .arsize(m_arsize), .arburst(m_arburst),
+        .arvalid(m_arvalid), .arready(m_arready),
+        .rdata(m_rdata), .rresp(m_rresp), .rlast(m_rlast), .rvalid(m_rvalid), .rready(m_rready),
+        .awaddr(m_awaddr), .awlen(m_awlen), .awsize(m_awsize), .awburst(m_awburst),
+        .awvalid(m_awvalid), .awready(m_awready),
+        .wdata(m_wdata), .wstrb(m_wstrb), .wlast(m_wlast), .wvalid(m_wvalid), .wready(m_wready),
+        .bresp(m_bresp), .bvalid(m_bvalid), .bready(m_bready)
+    );
+`else
+    assign broken = 0;
+`endif
+
+    initial begin
+        if (!$value$plusargs("script=%s", name)) name = "script.txt";
+        script = $fopen(name, "r");
+        if (!$value$plusargs("log=%s", name)) name = "log.txt";
+        log = $fopen(name, "w");
+    end
+
+    task fail(input [7:0] why);
+        failure <= why;
+        state <= END;
+    endtask
+
+    task fetch;
+        got = $fscanf(script, " %c", command);
+        case (got == 1 ? command : "?")
+            "W": begin
+                got = $fscanf(script, "%h %h", first, second);
+                address <= first;
+                value <= second;
+                {awvalid, wvalid} <= 2'b11;
+                state <= WRITE;
+            end
+            "R": begin
+                got = $fscanf(script, "%h", first);
+                address <= first;
+                arvalid <= 1;
+                state <= READ;
+            end
+            "I": begin
+                got = $fscanf(script, "%h", first);
+                left <= first;
+                state <= WAIT;
+            end
+            "L": begin
+                got = $fscanf(script, "%h %h %h %s", first, second, third, name);
+                file = $fopen(name, "rb");
+                if (file == 0) fail(4);
+                else begin
+                    got = $fseek(file, third, 0);
+                    move(LOAD);
+                end
+            end
+            "D": begin
+                got = $fscanf(script, "%h %h %s", first, second, name);
+                file = $fopen(name, "wb");
+                if (file == 0) fail(4);
+                else move(DUMP);
+            end
+            "E": state <= END;
+            default: fail(1);
+        endcase
+    endtask
+
+    // Begin to move `second` bytes at offset `first` between memory and `file`.
+    task move(input [3:0] how);
+`ifdef EXTERNAL
+        if (how == LOAD) memory.load(file, first, second);
+        else memory.dump(file, first, second);
+        $fclose(file);
+`else
+        address <= `BASE + first;
+        left <= second;
+        moving <= 1;
+        state <= how;
+`endif
+    endtask
+
+    always @(posedge clk) begin
+        cycles <= rst ? 0 : cycles + 1;
+        if (rst) begin
+            {awvalid, wvalid, arvalid, finished, moving} <= 0;
+            failure <= 0;
+            state <= FETCH;
+        end else if (broken) begin
+            fail(5);
+            finished <= 1;
+        end else case (state)
+            FETCH: fetch;
+            WRITE: begin
+                if (awready) awvalid <= 0;
+                if (wready) wvalid <= 0;
+                if ((awready || !awvalid) && (wready || !wvalid)) state <= ACKNOWLEDGE;
+            end
+            ACKNOWLEDGE: if (bvalid) begin
+                address <= address + 4;
+                if (bresp != 0) fail(3);
+                else state <= moving ? LOAD : FETCH;
+            end
+            READ: if (arready) begin
+                arvalid <= 0;
+                state <= ANSWER;
+            end
+            ANSWER: if (rvalid) begin
+                address <= address + 4;
+                if (moving) $fwrite(file, "%u", rdata);
+                else begin
+                    $fwrite(log, "%08x\n", rdata);
+                    $fflush(log);
+                end
+                if (rresp != 0) fail(3);
+                else state <= moving ? DUMP : FETCH;
+            end
+            WAIT: begin
+                left <= left - 1;
+                if (interrupt) state <= FETCH;
+                else if (left == 0) fail(2);
+            end
+            LOAD, DUMP: if (left == 0) begin
+                $fclose(file);
+                moving <= 0;
+                state <= FETCH;
+            end else begin
+                left <= left - 4;
+                if (state == LOAD) begin
+                    word = 0;
+                    got = $fread(word, file);
+                    value <= {word[7:0], word[15:8], word[23:16], word[31:24]};
+                    {awvalid, wvalid} <= 2'b11;
+                    state <= WRITE;
+                end else begin
+                    arvalid <= 1;
+                    state <= READ;
+                end
+            end
+            default: begin
+                if (!finished) $fclose(log);
+                finished <= 1;
+            end
+        endcase
+    end
+endmodule
