@@ -1,0 +1,320 @@
+"""From the sums of a row to what normalises it, by serial arithmetic."""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.cores.arith import bit_length, delayed
+from celosia.cores.layernorm_sums import Sums
+from celosia.cores.serial import SerialDivider, SerialMultiplier, SerialSquareRoot
+
+__all__ = ["RowGain", "RowRoot", "RowScale", "RowScaler", "RowVariance", "Variance"]
+
+_N_BITS = 13
+_MEAN_FRACTION = 20
+_ROOT_BITS = 20
+_GAIN_BITS = 17
+
+
+class Variance(data.Struct):
+    """Mean of a row, plus 32768, with 20 fraction bits; and `v`, its variance times n²."""
+
+    mean: 36
+    v: 55
+
+
+class Root(data.Struct):
+    """Mean of a row as before; `sqrt(v)` as `root · 2^(half - 20)`, the top bit of `root` set."""
+
+    mean: 36
+    root: _ROOT_BITS
+    half: 5
+
+
+class RowScale(data.Struct):
+    """What normalises a row: `zq = rnd(16·(x + 32768 - mean)·gain - offset, shift)`."""
+
+    mean: 16
+    gain: _GAIN_BITS
+    offset: 21
+    shift: 5
+
+
+class RowVariance(wiring.Component):
+    """Mean, and `v = n·S2 - S1² + epsilon`, of a row; one row in 40 cycles.
+
+    Members
+    -------
+    n : In(13)
+        Elements of a row, 1 to 4096; constant while there are rows.
+    epsilon : In(32)
+        At least 1; constant while there are rows.
+    i : In(stream.Signature(Sums))
+        Sums of rows.
+    o : Out(stream.Signature(Variance))
+        Their means and variances, in order.
+    """
+
+    n: In(13)
+    epsilon: In(32)
+    i: In(stream.Signature(Sums))
+    o: Out(stream.Signature(Variance))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        sums = self.i.payload
+        m.submodules.mean = mean = SerialDivider(len(self.o.payload.mean), _N_BITS)
+        m.submodules.scaled = scaled = SerialMultiplier(len(sums.squares), _N_BITS)
+        m.submodules.square = square = SerialMultiplier(len(sums.offset), len(sums.offset))
+
+        # The upper half of the dividend is less than n, since the mean is less than 2^16.
+        take = Signal()
+        m.d.comb += [
+            take.eq(self.i.valid & self.i.ready),
+            Cat(mean.i.payload.low, mean.i.payload.high).eq(sums.offset << _MEAN_FRACTION),
+            mean.i.payload.divisor.eq(self.n),
+            mean.i.valid.eq(take),
+            scaled.i.payload.a.eq(sums.squares),
+            scaled.i.payload.b.eq(self.n),
+            scaled.i.valid.eq(take),
+        ]
+
+        # The sum of the elements themselves.
+        total = Signal(signed(len(sums.offset) + 1), reset_less=True)
+        size = Signal.like(sums.offset)
+        m.d.comb += [
+            size.eq(Mux(total[-1], -total, total)),
+            square.i.payload.a.eq(size),
+            square.i.payload.b.eq(size),
+            square.i.valid.eq(delayed(m, take, 1, "take", reset_less=False)),
+        ]
+
+        done = Signal()
+        with m.FSM() as fsm:
+            with m.State("TAKE"):
+                with m.If(take):
+                    m.next = "SUBTRACT"
+            with m.State("SUBTRACT"):
+                with m.If(done):
+                    m.next = "ADD"
+            with m.State("ADD"):
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                with m.If(self.o.ready):
+                    m.next = "TAKE"
+
+        m.d.comb += [
+            done.eq(mean.o.valid & scaled.o.valid & square.o.valid),
+            self.i.ready.eq(fsm.ongoing("TAKE")),
+            *(unit.o.ready.eq(done) for unit in (mean, scaled, square)),
+            self.o.valid.eq(fsm.ongoing("GIVE")),
+        ]
+        with m.If(take):
+            m.d.sync += total.eq(sums.offset - (self.n << 15))
+        v = self.o.payload.v
+        with m.If(done):
+            m.d.sync += [
+                self.o.payload.mean.eq(mean.o.payload),
+                v.eq(scaled.o.payload - square.o.payload),
+            ]
+        with m.If(fsm.ongoing("ADD")):
+            m.d.sync += v.eq(v + self.epsilon)
+
+        return m
+
+
+class RowRoot(wiring.Component):
+    """Square root of the variance of a row; one row in at most 34 cycles.
+
+    Members
+    -------
+    i : In(stream.Signature(Variance))
+        Means and variances of rows.
+    o : Out(stream.Signature(Root))
+        Means and roots, in order.
+    """
+
+    i: In(stream.Signature(Variance))
+    o: Out(stream.Signature(Root))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.unit = unit = SerialSquareRoot(_ROOT_BITS)
+
+        v = Signal(56, reset_less=True)
+        half = self.o.payload.half
+        normalising = Signal()
+        m.d.comb += [
+            unit.i.payload.eq(v[-2 * _ROOT_BITS :]),
+            self.o.payload.root.eq(unit.o.payload),
+            self.o.valid.eq(unit.o.valid),
+            unit.o.ready.eq(self.o.ready),
+            self.i.ready.eq(~normalising & unit.i.ready),
+        ]
+        # Shifted up by an even number. A `v` of 0, against the rules, ends this too.
+        by_eight = Signal()
+        by_two = Signal()
+        m.d.comb += [
+            by_eight.eq(~v[-8:].any() & (half > 4)),
+            by_two.eq(~v[-2:].any() & (half > 1)),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += normalising.eq(self.i.valid)
+        with m.Elif(unit.i.valid):
+            m.d.sync += normalising.eq(0)
+
+        m.d.comb += unit.i.valid.eq(normalising & ~by_eight & ~by_two)
+        with m.If(self.i.ready):
+            m.d.sync += [
+                v.eq(self.i.payload.v),
+                self.o.payload.mean.eq(self.i.payload.mean),
+                half.eq(28),
+            ]
+        with m.Elif(normalising & by_eight):
+            m.d.sync += [v.eq(v << 8), half.eq(half - 4)]
+        with m.Elif(normalising & by_two):
+            m.d.sync += [v.eq(v << 2), half.eq(half - 1)]
+
+        return m
+
+
+class RowGain(wiring.Component):
+    """What normalises a row; one row in 43 cycles.
+
+    Members
+    -------
+    n : In(13)
+        Elements of a row, 1 to 4096; constant from some cycles before the first row on.
+    i : In(stream.Signature(Root))
+        Means and roots of rows.
+    o : Out(stream.Signature(RowScale))
+        Their scales, in order.
+    """
+
+    n: In(13)
+    i: In(stream.Signature(Root))
+    o: Out(stream.Signature(RowScale))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.divider = divider = SerialDivider(_GAIN_BITS + 2, _ROOT_BITS)
+        m.submodules.multiplier = multiplier = SerialMultiplier(_MEAN_FRACTION, _GAIN_BITS)
+
+        # Of all rows: n, its top bit set, and the part of the shift that comes from n.
+        normalised = Signal(_N_BITS, reset_less=True)
+        size = Signal(range(_N_BITS + 1), reset_less=True)
+        m.d.sync += [
+            size.eq(bit_length(m, self.n, "size")),
+            normalised.eq((self.n << _N_BITS) >> size),
+        ]
+
+        quotient = divider.o.payload
+        long = Signal()
+        rounded = Signal(_GAIN_BITS + 1)
+        fraction = Signal(_MEAN_FRACTION, reset_less=True)
+        # half - size - dropped + 10, with 1 or 2 bits dropped.
+        shift = Signal(signed(7), reset_less=True)
+        m.d.comb += [
+            long.eq(quotient[-1]),
+            rounded.eq(Mux(long, (quotient + 2) >> 2, (quotient + 1) >> 1)),
+            divider.i.payload.high.eq(normalised << 6),
+            divider.i.payload.divisor.eq(self.i.payload.root),
+            divider.i.valid.eq(self.i.valid & self.i.ready),
+            multiplier.i.payload.a.eq(fraction),
+            multiplier.i.payload.b.eq(self.o.payload.gain),
+            self.o.payload.offset.eq(multiplier.o.payload[_MEAN_FRACTION - 4 :]),
+            self.o.valid.eq(multiplier.o.valid),
+            multiplier.o.ready.eq(self.o.ready),
+        ]
+        with m.FSM() as fsm:
+            with m.State("TAKE"):
+                with m.If(self.i.valid):
+                    m.next = "DIVIDE"
+            with m.State("DIVIDE"):
+                with m.If(divider.o.valid):
+                    m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                with m.If(self.o.valid & self.o.ready):
+                    m.next = "TAKE"
+
+        m.d.comb += [
+            self.i.ready.eq(fsm.ongoing("TAKE")),
+            divider.o.ready.eq(1),
+            multiplier.i.valid.eq(fsm.ongoing("MULTIPLY")),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                Cat(fraction, self.o.payload.mean).eq(self.i.payload.mean),
+                shift.eq(self.i.payload.half - size + 9),
+            ]
+        with m.If(divider.o.valid):
+            limit = (1 << _GAIN_BITS) - 1
+            m.d.sync += [
+                self.o.payload.gain.eq(Mux(rounded[-1], limit, rounded[:-1])),
+                shift.eq(shift - long),
+            ]
+        with m.If(fsm.ongoing("MULTIPLY")):
+            # Only a row of equal elements comes below 0; it is 0 whatever the shift.
+            m.d.sync += self.o.payload.shift.eq(Mux(shift[-1], 0, shift))
+
+        return m
+
+
+class RowScaler(wiring.Component):
+    """Finds the scales of rows, several of them at a time.
+
+    The scale of a row comes about 110 cycles after its sums; one row in 43 cycles. Up to
+    `DEPTH` scales wait at the output, and three rows are on the way to it.
+
+    Members
+    -------
+    n : In(13)
+        Elements of a row, 1 to 4096; constant from the first word of the first row on.
+    epsilon : In(32)
+        At least 1; constant while there are rows.
+    i : In(stream.Signature(Sums))
+        Sums of rows.
+    o : Out(stream.Signature(RowScale))
+        Their scales, in order.
+    found : Out(1)
+        A scale was added to those that wait.
+    """
+
+    #: Scales that can wait.
+    DEPTH = 2
+    #: Rows that it holds when it cannot take another one.
+    capacity = 3 + DEPTH
+
+    n: In(13)
+    epsilon: In(32)
+    i: In(stream.Signature(Sums))
+    o: Out(stream.Signature(RowScale))
+    found: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.variance = variance = RowVariance()
+        m.submodules.root = root = RowRoot()
+        m.submodules.gain = gain = RowGain()
+        scale = gain.o.payload.as_value()
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(scale), depth=self.DEPTH)
+
+        wiring.connect(m, wiring.flipped(self.i), variance.i)
+        wiring.connect(m, variance.o, root.i)
+        wiring.connect(m, root.o, gain.i)
+        m.d.comb += [
+            variance.n.eq(self.n),
+            variance.epsilon.eq(self.epsilon),
+            gain.n.eq(self.n),
+            queue.w_data.eq(scale),
+            queue.w_en.eq(gain.o.valid),
+            gain.o.ready.eq(queue.w_rdy),
+            self.o.payload.as_value().eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+            self.found.eq(gain.o.valid & queue.w_rdy),
+        ]
+
+        return m
