@@ -142,7 +142,9 @@ class MemoryReader(wiring.Component):
     fault_client : Out(range(clients))
         Whose fault it is.
     idle : Out(1)
-        No request is inside and no burst is under way. After a fault: no burst is under way.
+        All that was asked for has come; never after a fault.
+    quiet : Out(1)
+        No burst is under way: after a fault, or with `stop`, the reader can be reset.
     beat : Out(1)
         A beat is transferred.
     """
@@ -165,6 +167,7 @@ class MemoryReader(wiring.Component):
             "fault": Out(3),
             "fault_client": Out(range(max(clients, 2))),
             "idle": Out(1),
+            "quiet": Out(1),
             "beat": Out(1),
         })
 
@@ -230,7 +233,7 @@ class MemoryReader(wiring.Component):
             bus.rready.eq(1),
             self.beat.eq(valid),
             order.o.ready.eq(valid & last),
-            watchdog.waiting.eq(bus.arvalid | order.o.valid),
+            watchdog.waiting.eq(~self.quiet),
             watchdog.progress.eq((bus.arvalid & bus.arready) | valid),
         ]
         m.d.sync += [
@@ -247,11 +250,10 @@ class MemoryReader(wiring.Component):
                 ),
             ]
 
-        under_way = Signal()
         m.d.comb += [
-            under_way.eq(bus.arvalid | order.o.valid),
+            self.quiet.eq(~bus.arvalid & ~order.o.valid),
             self.idle.eq(
-                ~under_way & ((self.fault != 0) | ~Cat(client.busy for client in clients).any())
+                self.quiet & (self.fault == 0) & ~Cat(client.busy for client in clients).any()
             ),
         ]
 

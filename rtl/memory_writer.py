@@ -45,8 +45,9 @@ class MemoryWriter(wiring.Component):
     fault : Out(3)
         Cause of the first fault, 0 while there is none.
     idle : Out(1)
-        Everything taken so far has been written and acknowledged. After a fault: no burst is
-        under way.
+        Everything taken so far has been written and acknowledged; never after a fault.
+    quiet : Out(1)
+        No burst is under way: after a fault, or with `stop`, the writer can be reset.
     beat : Out(1)
         A beat is transferred.
     """
@@ -71,6 +72,7 @@ class MemoryWriter(wiring.Component):
             "bus": Out(AXI4Write(config)),
             "fault": Out(3),
             "idle": Out(1),
+            "quiet": Out(1),
             "beat": Out(1),
         })
 
@@ -141,9 +143,12 @@ class MemoryWriter(wiring.Component):
             m.d.sync += sent.eq(Mux(bus.wlast, 0, sent + 1))
 
         self._acknowledge(m, check, under_way, acknowledged)
-        m.d.comb += self.idle.eq(
-            (under_way == 0) & ((self.fault != 0) | ~(check.busy | splitter.busy | (waiting != 0)))
-        )
+        m.d.comb += [
+            self.quiet.eq(under_way == 0),
+            self.idle.eq(
+                self.quiet & (self.fault == 0) & ~(check.busy | splitter.busy | (waiting != 0))
+            ),
+        ]
         return m
 
     def _acknowledge(

@@ -67,42 +67,47 @@ class RowRequests(wiring.Component):
         joins = Signal(reset_less=True)  # rows follow each other without a gap
         pending = self.requests.p.beats
 
-        with m.FSM(init="IDLE") as fsm:
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [
-                    address.eq(rows.address),
-                    pitch.eq(rows.pitch),
-                    row_beats.eq(self._row_beats(rows)),
-                    left.eq(Mux(rows.space[1], 1, rows.rows)),
-                    pending.eq(0),
-                ]
-                with m.If(self.i.valid & (rows.rows != 0) & (rows.words != 0)):
-                    m.next = "COMPARE"
-            with m.State("COMPARE"):
-                shift = exact_log2(self.config.memory_width)
-                m.d.sync += joins.eq(pitch == Cat(Const(0, shift), row_beats))
-                m.next = "JOIN"
-            with m.State("JOIN"):
-                joined = Signal(24)
-                m.d.comb += joined.eq(pending + row_beats)
-                m.d.sync += [
-                    address.eq(address + pitch),
-                    left.eq(left - 1),
-                    pending.eq(joined),
-                ]
-                with m.If(pending == 0):
-                    m.d.sync += self.requests.p.address.eq(address)
-                with m.If(~joins | (left == 1) | (joined >= MAX_BURST)):
-                    m.next = "ASK"
-            with m.State("ASK"):
-                m.d.comb += self.requests.valid.eq(1)
-                with m.If(self.requests.ready):
-                    m.d.sync += pending.eq(0)
-                    m.next = "JOIN"
-                    with m.If(left == 0):
-                        m.next = "IDLE"
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        # Compare the pitch once per job; then join rows and ask for them in turn.
+        comparing = Signal()
+        joining = Signal()
+        joined = Signal(24)
+        shift = exact_log2(self.config.memory_width)
+        m.d.comb += [
+            self.busy.eq(comparing | joining | self.requests.valid),
+            self.i.ready.eq(~self.busy),
+            joined.eq(pending + row_beats),
+        ]
+        with m.If(~self.busy):
+            m.d.sync += [
+                address.eq(rows.address),
+                pitch.eq(rows.pitch),
+                row_beats.eq(self._row_beats(rows)),
+                left.eq(Mux(rows.space[1], 1, rows.rows)),
+                pending.eq(0),
+                comparing.eq(self.i.valid & (rows.rows != 0) & (rows.words != 0)),
+            ]
+        with m.If(comparing):
+            m.d.sync += [
+                joins.eq(pitch == Cat(Const(0, shift), row_beats)),
+                comparing.eq(0),
+                joining.eq(1),
+            ]
+        with m.If(joining):
+            m.d.sync += [
+                address.eq(address + pitch),
+                left.eq(left - 1),
+                pending.eq(joined),
+            ]
+            with m.If(pending == 0):
+                m.d.sync += self.requests.p.address.eq(address)
+            with m.If(~joins | (left == 1) | (joined >= MAX_BURST)):
+                m.d.sync += [joining.eq(0), self.requests.valid.eq(1)]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += [
+                pending.eq(0),
+                self.requests.valid.eq(0),
+                joining.eq(left != 0),
+            ]
 
         return m
 
