@@ -118,7 +118,7 @@ class ExponentFile(wiring.Component):
             read = storage.read_port()
             m.d.comb += [read.addr.eq(port.address), port.exponent.eq(read.data)]
 
-        # Stage 1: OR of the magnitudes.
+        # Stage 1: OR of the magnitudes, while the old exponent is read.
         columns = self.config.columns
         terms = [
             magnitude(element) & word.mask[lane // columns].replicate(15)
@@ -128,6 +128,7 @@ class ExponentFile(wiring.Component):
         slot_1 = Signal(slots, reset_less=True)
         first_1 = Signal(reset_less=True)
         valid_1 = Signal()
+        m.d.comb += old.addr.eq(word.slot)
         m.d.sync += [
             magnitudes.eq(or_tree(terms)),
             slot_1.eq(word.slot),
@@ -135,31 +136,44 @@ class ExponentFile(wiring.Component):
             valid_1.eq(self.written.valid),
         ]
 
-        # Stage 2: exponent of the word, while the old one is read.
+        # Stage 2: exponent of the word. The two words before this one may be of the same row; what
+        # they write comes too late for the read.
         exponent = Signal(EXPONENT_BITS, reset_less=True)
+        stored = Signal(EXPONENT_BITS, reset_less=True)
         slot_2 = Signal(slots, reset_less=True)
         first_2 = Signal(reset_less=True)
         valid_2 = Signal()
-        m.d.comb += old.addr.eq(slot_1)
+        slot_3 = Signal(slots, reset_less=True)
+        valid_3 = Signal()
+        same_2 = Signal()
+        same_3 = Signal()
         m.d.sync += [
             exponent.eq(bit_length(m, Cat(magnitudes[7:]), "exponent")),
+            stored.eq(old.data),
             slot_2.eq(slot_1),
             first_2.eq(first_1),
             valid_2.eq(valid_1),
+            same_2.eq(valid_2 & (slot_1 == slot_2)),
+            same_3.eq(valid_3 & (slot_1 == slot_3)),
         ]
 
-        # Stage 3: the larger one is kept. The word before this one may be of the same row, and
-        # the memory was read in the cycle in which that one was written.
-        kept = Signal(EXPONENT_BITS, reset_less=True)
-        kept_slot = Signal(slots, reset_less=True)
-        kept_valid = Signal()
+        # Stage 3: the larger one is kept.
         before = Signal(EXPONENT_BITS)
+        kept = Signal(EXPONENT_BITS)
+        kept_3 = Signal(EXPONENT_BITS, reset_less=True)
+        kept_4 = Signal(EXPONENT_BITS, reset_less=True)
         m.d.comb += [
-            before.eq(Mux(kept_valid & (kept_slot == slot_2), kept, old.data)),
+            before.eq(Mux(same_2, kept_3, Mux(same_3, kept_4, stored))),
+            kept.eq(Mux(first_2 | (exponent > before), exponent, before)),
             write.addr.eq(slot_2),
-            write.data.eq(Mux(first_2 | (exponent > before), exponent, before)),
+            write.data.eq(kept),
             write.en.eq(valid_2),
         ]
-        m.d.sync += [kept.eq(write.data), kept_slot.eq(slot_2), kept_valid.eq(valid_2)]
+        m.d.sync += [
+            slot_3.eq(slot_2),
+            valid_3.eq(valid_2),
+            kept_3.eq(kept),
+            kept_4.eq(kept_3),
+        ]
 
         return m
