@@ -1,0 +1,339 @@
+"""Lowers a placed model to instructions, for one number of tokens.
+
+Of the plans that `plans` lists, the first that fits is taken: from everything in the scratchpad
+to one row at a time. In every plan an addition to the residual stream is made in place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from celosia.compiler.layout import MemoryLayout, OutOfSpace, Region, ceil_div
+from celosia.compiler.layout_model import (
+    PlacedAttention,
+    PlacedBlock,
+    PlacedModel,
+    PlacedNorm,
+)
+from celosia.compiler.schedule_parts import Builder, Plan, Tensor, pieces
+from celosia.config import MachineConfig
+from celosia.errors import ModelError
+from celosia.isa import Flag, Instruction, Opcode
+
+__all__ = ["Schedule", "Shape", "plans", "schedule"]
+
+#: Fewest rows of a block that is made only for the sake of overlap.
+OVERLAP_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the scheduler must know of a model besides its constants.
+
+    Attributes
+    ----------
+    tokens, hidden : int
+        Rows of the sequence and their width.
+    input_width : int
+        Elements of the rows that the host writes.
+    pooled_rows : int
+        Rows that the head is applied to, from the first on.
+    """
+
+    tokens: int
+    hidden: int
+    input_width: int
+    pooled_rows: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A program without tokens.
+
+    Attributes
+    ----------
+    program : list of Instruction
+        Instructions, HALT at the end.
+    labels : list of str
+        The layer of each.
+    input, output : int
+        Addresses, to be linked.
+    plan : Plan
+        The plan that fitted.
+    peaks : dict of str to int
+        Most scratchpad words and exponent slots in use at a time.
+    """
+
+    program: list[Instruction]
+    labels: list[str]
+    input: int
+    output: int
+    plan: Plan
+    peaks: dict[str, int]
+
+
+def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
+    """List plans, the best first."""
+    # Two blocks let the norm of one run behind the products of the other, if a tile of weights
+    # still loads in the time of its rows.
+    half = ceil_div(ceil_div(tokens, 2), config.lanes) * config.lanes
+    loading = ceil_div(config.tile_bytes, config.memory_width)
+    best = half if half >= max(OVERLAP_ROWS, 2 * loading) else tokens
+    best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
+    for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
+        block = best
+        while True:
+            for lookahead in (True, False):
+                yield Plan(block, frozenset(resident), lookahead)
+            if block == 1:
+                break
+            block = ceil_div(block, 2)
+    yield Plan(1, frozenset(), False, padded=False)
+
+
+class _Lowering:
+    """Lowers one model by one plan."""
+
+    def __init__(
+        self,
+        model: PlacedModel,
+        shape: Shape,
+        builder: Builder,
+    ) -> None:
+        self.model, self.shape, self.builder = model, shape, builder
+        self.plan, self.config = builder.plan, builder.config
+        self.words = builder.words(shape.hidden)
+        self.x = Tensor(builder, "x", shape.tokens, self.words)
+        attention = model.blocks[0].attention
+        self.context_words = attention.heads * attention.v_words
+        self.context = Tensor(builder, "context", shape.tokens, self.context_words)
+        pre = any(block.pre for block in model.blocks)
+        self.normed = Tensor(builder, "norm", shape.tokens, self.words) if pre else None
+
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield first row and rows of each block of the sequence."""
+        return pieces(rows or self.shape.tokens, self.plan.block)
+
+    def run(self) -> tuple[int, int]:
+        """Lower everything; return the addresses of input and output."""
+        builder, model = self.builder, self.model
+        pitch = builder.words(self.shape.input_width) * self.config.word_bytes
+        source = builder.memory.reserve("input", self.shape.tokens * pitch)
+        self.x.acquire()
+        builder.layer = "embedding"
+        self.embed(source, pitch)
+        for index, block in enumerate(model.blocks):
+            builder.layer = f"block {index} attention"
+            self.attention(block)
+            builder.layer = f"block {index} feed-forward"
+            self.feed_forward(block)
+        builder.layer = "output"
+        target = self.finish()
+        self.x.release()
+        builder.emit(Opcode.HALT)
+        return source, target
+
+    def embed(self, source: int, pitch: int) -> None:
+        """Fill x from the rows that the host wrote."""
+        builder, norm = self.builder, self.model.embedding_norm
+        gains = builder.load_norm(norm) if norm else None
+        for first, rows in self.blocks():
+            x = self.x.open(first, rows, load=False)
+            if self.model.patch is None:
+                builder.load(x, source + first * pitch, pitch=pitch)
+            else:
+                patches = builder.pad.take(rows, builder.words(self.shape.input_width))
+                builder.load(patches, source + first * pitch, pitch=pitch)
+                offset_pitch = self.words * self.config.word_bytes
+                builder.load(x, self.model.offsets + first * offset_pitch, pitch=offset_pitch)
+                builder.matmul(self.model.patch, patches, x, residual=True)
+                builder.pad.give(patches)
+            if norm and gains:
+                builder.norm(norm, gains, x, x)
+            self.x.close(x, first)
+        if gains:
+            builder.pad.give(gains)
+
+    def attention(self, block: PlacedBlock) -> None:
+        """Lower the attention half, from x to x."""
+        builder = self.builder
+        source = self.x
+        if block.pre and self.normed:
+            source = self.normed
+            source.acquire()
+            self.norm_rows(block.norm1)
+        self.context.acquire()
+        self.heads(block.attention, source)
+        if source is not self.x:
+            source.release()
+
+        gains = None if block.pre else builder.load_norm(block.norm1)
+        for first, rows in self.blocks():
+            context = self.context.open(first, rows)
+            x = self.x.open(first, rows)
+            builder.matmul(block.attention.o, context, x, residual=True)
+            if gains:
+                builder.norm(block.norm1, gains, x, x)
+            self.context.close(context, first, store=False)
+            self.x.close(x, first)
+        if gains:
+            builder.pad.give(gains)
+        self.context.release()
+
+    def norm_rows(self, norm: PlacedNorm) -> None:
+        """Normalise x into the tensor for it."""
+        assert self.normed is not None, "only models with norms in front come here"
+        gains = self.builder.load_norm(norm)
+        for first, rows in self.blocks():
+            x = self.x.open(first, rows)
+            y = self.normed.open(first, rows, load=False)
+            self.builder.norm(norm, gains, x, y)
+            self.x.close(x, first, store=False)
+            self.normed.close(y, first)
+        self.builder.pad.give(gains)
+
+    def heads(self, part: PlacedAttention, source: Tensor) -> None:
+        """Lower all heads; with lookahead, the next one's products come before this one's rest."""
+        ahead = 1 if self.plan.lookahead else 0
+        ready: list[tuple[int, Region, Region, Region]] = []
+        for head in range(part.heads + ahead):
+            if head < part.heads:
+                ready.append((head, *self.project(part, head, source)))
+            if head >= ahead:
+                self.attend(part, *ready.pop(0))
+
+    def project(
+        self, part: PlacedAttention, head: int, source: Tensor
+    ) -> tuple[Region, Region, Region]:
+        """Lower Q, K and Vᵀ of one head."""
+        builder, tokens, lanes = self.builder, self.shape.tokens, self.config.lanes
+        q = builder.pad.take(tokens, part.qk_words)
+        k = builder.pad.take(tokens, part.qk_words)
+        v = builder.pad.take(part.v_tiles * self.config.columns, builder.words(tokens))
+        # Columns of Vᵀ are written by whole words.
+        block = max(self.plan.block // lanes, 1) * lanes
+        most = v.rows if self.plan.resident else self.plan.block
+        for first, rows in pieces(tokens, tokens if source.resident else block):
+            x = source.open(first, rows)
+            for row, m in pieces(rows, self.plan.block):
+                for matrix, y in ((part.q[head], q), (part.k[head], k)):
+                    builder.matmul(matrix, x.part(row, m), y.part(first + row, m))
+            builder.matmul_streamed(
+                part.v[head], x, v.columns(first // lanes), most=most, keep=first > 0
+            )
+            source.close(x, first, store=False)
+        return q, k, v
+
+    def attend(self, part: PlacedAttention, head: int, q: Region, k: Region, v: Region) -> None:
+        """Lower the rest of one head, from Q, K and Vᵀ to its part of the context."""
+        config, builder = self.config, self.builder
+        most = min(config.attention_rows, config.accumulator_rows // part.v_tiles)
+        if not most:
+            raise OutOfSpace("accumulator rows", part.v_tiles, config.accumulator_rows)
+        word = head * part.v_words
+        keep = self.context.resident and head > 0
+        for first, rows in pieces(self.shape.tokens, min(most, self.plan.block)):
+            y = self.context.open(first, rows, load=False, word=word, words=part.v_words)
+            builder.emit(
+                Opcode.ATTEND,
+                Flag.KEEP_EXPONENT if keep else Flag(0),
+                m=rows,
+                t=self.shape.tokens,
+                d_tiles=part.d_tiles,
+                v_tiles=part.v_tiles,
+                multiplier=part.multiplier,
+                shift=part.shift,
+                **q.part(first, rows).operand("x"),
+                **k.operand("w"),
+                **v.operand("v"),
+                **y.operand("y"),
+            )
+            self.context.close(y, first, word=word)
+        for region in (q, k, v):
+            builder.pad.give(region)
+
+    def feed_forward(self, block: PlacedBlock) -> None:
+        """Lower the feed-forward half, from x to x, both products of a block one block apart."""
+        builder, ffn = self.builder, block.ffn
+        builder.load_table(ffn.table)
+        gains = builder.load_norm(block.norm2)
+        ahead = 1 if self.plan.lookahead else 0
+        blocks = list(self.blocks())
+        ready: list[tuple[int, Region, Region]] = []
+        for index in range(len(blocks) + ahead):
+            if index < len(blocks):
+                first, rows = blocks[index]
+                x = self.x.open(first, rows)
+                source = x
+                if block.pre:
+                    source = builder.pad.take(rows, self.words)
+                    builder.norm(block.norm2, gains, x, source)
+                wide = builder.pad.take(rows, builder.words(ffn.up.outputs))
+                builder.matmul(ffn.up, source, wide, activate=True)
+                if block.pre:
+                    builder.pad.give(source)
+                ready.append((first, x, wide))
+            if index >= ahead:
+                first, x, wide = ready.pop(0)
+                builder.matmul(ffn.down, wide, x, residual=True)
+                builder.pad.give(wide)
+                if not block.pre:
+                    builder.norm(block.norm2, gains, x, x)
+                self.x.close(x, first)
+        builder.pad.give(gains)
+
+    def finish(self) -> int:
+        """Lower what follows the blocks; return the address of the output."""
+        builder, model, shape = self.builder, self.model, self.shape
+        count = shape.pooled_rows if model.head else shape.tokens
+        words = builder.words(model.head.outputs) if model.head else self.words
+        pitch = words * self.config.word_bytes
+        target = builder.memory.reserve("output", count * pitch)
+        gains = builder.load_norm(model.final_norm) if model.final_norm else None
+        for first, rows in self.blocks(count):
+            x = self.x.open(first, rows)
+            if model.final_norm and gains:
+                builder.norm(model.final_norm, gains, x, x)
+            if model.head:
+                y = builder.pad.take(rows, words)
+                builder.matmul(model.head, x, y)
+                builder.store(y, target + first * pitch, pitch=pitch)
+                builder.pad.give(y)
+            else:
+                builder.store(x, target + first * pitch, pitch=pitch)
+            self.x.close(x, first, store=False)
+        if gains:
+            builder.pad.give(gains)
+        return target
+
+
+def schedule(
+    model: PlacedModel, shape: Shape, config: MachineConfig, memory: MemoryLayout, name: str
+) -> Schedule:
+    """Lower a model by the best plan that fits.
+
+    Raises
+    ------
+    ModelError
+        If not even the most frugal plan fits; the message names the layer and what it lacks.
+    """
+    failed: tuple[str, OutOfSpace] | None = None
+    for plan in plans(config, shape.tokens):
+        trial = memory.fork()
+        builder = Builder(config, trial, plan)
+        try:
+            source, target = _Lowering(model, shape, builder).run()
+        except OutOfSpace as error:
+            failed = builder.layer, error
+            continue
+        memory.adopt(trial)
+        peaks = {"scratchpad_words": builder.pad.words.peak}
+        peaks["exponent_slots"] = builder.pad.slots.peak
+        return Schedule(builder.program, builder.labels, source, target, plan, peaks)
+    assert failed is not None, "there is always a plan to try"
+    layer, error = failed
+    parameter = error.what.replace(" ", "_")
+    raise ModelError(
+        f"{name}: {layer}, {shape.tokens} tokens: {error.needed} {error.what} are needed in the "
+        f"smallest blocks, but configuration {config.name!r} has {error.there}; raise {parameter} "
+        "or compile for fewer tokens"
+    )

@@ -1,0 +1,265 @@
+"""What the scheduler builds with: instructions with their loads, and tensors that may be spilled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from celosia.compiler.layout import (
+    PARAMETER_BYTES,
+    Matrix,
+    MemoryLayout,
+    OutOfSpace,
+    ParameterRing,
+    Region,
+    Scratchpad,
+    ceil_div,
+)
+from celosia.compiler.layout_model import PlacedNorm
+from celosia.config import MachineConfig
+from celosia.isa import Flag, Instruction, Opcode, Space
+
+__all__ = ["Builder", "Plan", "Tensor", "pieces"]
+
+#: Entries of the activation table.
+TABLE_ENTRIES = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is cut up to fit.
+
+    Attributes
+    ----------
+    block : int
+        Rows of the sequence that are worked on at once.
+    resident : frozenset of str
+        Tensors of the whole sequence that stay in the scratchpad: "x", "norm", "context".
+    lookahead : bool
+        Two heads, and two blocks of the feed-forward half, are there at a time, so that the
+        array need not wait for its own results.
+    padded : bool
+        Strides are odd.
+    """
+
+    block: int
+    resident: frozenset[str]
+    lookahead: bool
+    padded: bool = True
+
+
+def pieces(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into runs of at most `most`; yield first and length of each."""
+    for first in range(0, count, most):
+        yield first, min(most, count - first)
+
+
+class Builder:
+    """A program as it grows, with the state of the scratchpad and the parameter buffer.
+
+    Attributes
+    ----------
+    program : list of Instruction
+        Instructions, without tokens, in an order that is right one by one.
+    labels : list of str
+        The layer of each.
+    layer : str
+        Layer of what comes next.
+    """
+
+    def __init__(self, config: MachineConfig, memory: MemoryLayout, plan: Plan) -> None:
+        self.config, self.memory, self.plan = config, memory, plan
+        self.pad = Scratchpad(config, padded=plan.padded)
+        self.ring = ParameterRing(config)
+        self.program: list[Instruction] = []
+        self.labels: list[str] = []
+        self.layer = ""
+
+    def emit(self, opcode: Opcode, flags: Flag = Flag(0), **operands: int) -> None:
+        """Append one instruction."""
+        self.program.append(Instruction(opcode, operands, flags))
+        self.labels.append(self.layer)
+
+    def words(self, elements: int) -> int:
+        """Return the scratchpad words of a row."""
+        return ceil_div(elements, self.config.lanes)
+
+    def _move(self, opcode: Opcode, region: Region, address: int, space: Space, **more) -> None:
+        size = self.config.word_bytes if space is Space.ROWS16 else self.config.lanes
+        self.emit(
+            opcode,
+            space=space,
+            address=address,
+            pitch=more.pop("pitch", None) or region.words * size,
+            rows=region.rows,
+            words=region.words,
+            base=region.base,
+            stride=region.stride,
+            **more,
+        )
+
+    def load(
+        self, region: Region, address: int, *, pitch: int = 0, space: Space = Space.ROWS16
+    ) -> None:
+        """Fill a region from memory."""
+        self._move(Opcode.LOAD, region, address, space, pitch=pitch, slot=region.slot)
+
+    def store(self, region: Region, address: int, *, pitch: int = 0) -> None:
+        """Write a region to memory."""
+        self._move(Opcode.STORE, region, address, Space.ROWS16, pitch=pitch)
+
+    def load_table(self, address: int) -> None:
+        """Fill the activation table."""
+        self.emit(Opcode.LOAD, space=Space.TABLE, address=address, rows=1, words=TABLE_ENTRIES)
+
+    def load_norm(self, norm: PlacedNorm) -> Region:
+        """Load gain and offset of a norm; the caller gives the region back."""
+        region = self.pad.take(2, self.words(norm.width))
+        self.load(region, norm.address)
+        return region
+
+    def norm(self, norm: PlacedNorm, gains: Region, x: Region, y: Region) -> None:
+        """Normalise rows."""
+        self.emit(
+            Opcode.NORM,
+            m=x.rows,
+            n=norm.width,
+            words=x.words,
+            gamma=gains.base,
+            beta=gains.base + gains.stride,
+            shift=norm.shift,
+            epsilon=norm.epsilon,
+            **x.operand("x", slot=False),
+            **y.operand("y"),
+        )
+
+    def _parameters(self, address: int, first: int, count: int) -> int:
+        address += first * PARAMETER_BYTES
+        if address % self.config.memory_width:
+            raise OutOfSpace("parameter entries", count, self.ring.size)
+        base, missing = self.ring.take((address, count), count)
+        if missing:
+            self.emit(
+                Opcode.LOAD,
+                space=Space.PARAMETERS,
+                address=address,
+                rows=1,
+                words=count,
+                base=base,
+            )
+        return base
+
+    def _channels(self, outputs: int) -> int:
+        """Return how many channels one instruction takes."""
+        lanes, size = self.config.lanes, self.ring.size
+        if outputs <= size:
+            return outputs
+        if size < lanes:
+            raise OutOfSpace("parameter entries", lanes, size)
+        # Two runs that alternate: one loads while the other is in use.
+        return max(size // 2 // lanes, 1) * lanes
+
+    def matmul(
+        self, matrix: Matrix, x: Region, y: Region, *, residual: bool = False, activate=False
+    ) -> None:
+        """Multiply rows by weights in memory; a residual is what `y` holds."""
+        config = self.config
+        flags = Flag.WEIGHTS_IN_MEMORY
+        flags |= Flag.RESIDUAL if residual else Flag(0)
+        flags |= Flag.ACTIVATE if activate else Flag(0)
+        column = matrix.k_tiles * config.rows
+        for channel, n in pieces(matrix.outputs, self._channels(matrix.outputs)):
+            p_base = self._parameters(matrix.parameters, channel, n)
+            for row, m in pieces(x.rows, config.accumulator_rows):
+                out = y.part(row, m).columns(channel // config.lanes)
+                self.emit(
+                    Opcode.MATMUL,
+                    flags | (Flag.KEEP_EXPONENT if channel else Flag(0)),
+                    m=m,
+                    n=n,
+                    k_tiles=matrix.k_tiles,
+                    w_address=matrix.weights + channel * column,
+                    p_base=p_base,
+                    **x.part(row, m).operand("x"),
+                    **out.operand("y"),
+                    **(out.operand("r", slot=False) if residual else {}),
+                    r_shift=matrix.r_shift if residual else 0,
+                )
+
+    def matmul_streamed(
+        self, matrix: Matrix, x: Region, y: Region, *, most: int, keep: bool
+    ) -> None:
+        """Multiply weights, which stream, by rows; `y` is the transpose of the product.
+
+        At most `most` rows of weights are there at a time.
+        """
+        config = self.config
+        most = min(most, self.ring.size, config.accumulator_rows)
+        # Parameters are loaded in whole beats.
+        step = max(config.memory_width // PARAMETER_BYTES, 1)
+        most = max(most // step, 1) * step
+        words = self.words(matrix.k_tiles * config.rows)
+        row_bytes = words * config.lanes
+        for row, m in pieces(matrix.outputs, most):
+            weights = self.pad.take(m, words)
+            self.load(weights, matrix.weights + row * row_bytes, space=Space.ROWS8)
+            flags = Flag.ROW_PARAMETERS | (Flag.KEEP_EXPONENT if keep else Flag(0))
+            self.emit(
+                Opcode.MATMUL,
+                flags,
+                m=m,
+                n=x.rows,
+                k_tiles=matrix.k_tiles,
+                p_base=self._parameters(matrix.parameters, row, m),
+                **weights.operand("x"),
+                **x.operand("w"),
+                **y.part(row, m).operand("y"),
+            )
+            self.pad.give(weights)
+
+
+class Tensor:
+    """Rows of the whole sequence, in the scratchpad or in memory.
+
+    Work on them goes block by block: `open`, then `close`. Resident rows cost nothing but
+    their place; others are loaded and stored.
+    """
+
+    def __init__(self, builder: Builder, name: str, rows: int, words: int) -> None:
+        self.builder, self.rows, self.words = builder, rows, words
+        self.resident = name in builder.plan.resident
+        self.region: Region | None = None
+        self.pitch = words * builder.config.word_bytes
+        self.address = 0 if self.resident else builder.memory.reserve(name, rows * self.pitch)
+
+    def acquire(self) -> None:
+        """Take the place of the whole, before the first `open`."""
+        if self.resident:
+            self.region = self.builder.pad.take(self.rows, self.words)
+
+    def release(self) -> None:
+        """Give the place back."""
+        if self.region is not None:
+            self.builder.pad.give(self.region)
+            self.region = None
+
+    def open(
+        self, first: int, rows: int, *, load: bool = True, word: int = 0, words: int = 0
+    ) -> Region:
+        """Return a region for some rows, or some words of them; with what they hold, if `load`."""
+        words = words or self.words
+        if self.region is not None:
+            return self.region.part(first, rows).columns(word, words)
+        region = self.builder.pad.take(rows, words)
+        if load:
+            self.builder.load(region, self._place(first, word), pitch=self.pitch)
+        return region
+
+    def close(self, region: Region, first: int, *, store: bool = True, word: int = 0) -> None:
+        """Keep what an opened region holds, if `store`, and give it back."""
+        if self.region is not None:
+            return
+        if store:
+            self.builder.store(region, self._place(first, word), pitch=self.pitch)
+        self.builder.pad.give(region)
+
+    def _place(self, first: int, word: int) -> int:
+        return self.address + first * self.pitch + word * self.builder.config.word_bytes
