@@ -2,7 +2,11 @@
 
 import numpy as np
 
-__all__ = ["norm_columns", "norm_rows"]
+__all__ = ["CLIPPED_EPSILON", "CLIPPED_ROWS", "norm_columns", "norm_rows"]
+
+#: With this epsilon, a row whose gain rounds up to 2^17: its root is 2^19 + 1.
+CLIPPED_ROWS = [[1000, -1000, 1000, -1000]]
+CLIPPED_EPSILON = (1 << 24) + 96 - 16_000_000
 
 
 def norm_rows(rng: np.random.Generator, m: int, n: int) -> np.ndarray:

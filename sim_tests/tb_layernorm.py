@@ -7,7 +7,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from norms import norm_columns, norm_rows
+from norms import CLIPPED_EPSILON, CLIPPED_ROWS, norm_columns, norm_rows
 from pipelines import packed
 from streams import Sink, Source
 
@@ -24,13 +24,22 @@ rng = np.random.default_rng(0)
 class Batch:
     """Rows with what is sent for them, and what comes of them."""
 
-    def __init__(self, m: int, n: int, *, shift: int, epsilon: int, more_words: int = 0) -> None:
+    def __init__(
+        self,
+        m: int,
+        n: int,
+        *,
+        shift: int,
+        epsilon: int,
+        more_words: int = 0,
+        rows: list[list[int]] | None = None,
+    ) -> None:
         self.words = -(-n // LANES) + more_words
         x = np.zeros((m, self.words * LANES), np.int64)
         # Lanes beyond the row hold anything.
         x[:] = rng.integers(-32768, 32768, x.shape)
         columns = rng.integers(-32768, 32768, (2, x.shape[1]))
-        x[:, :n] = norm_rows(rng, m, n)
+        x[:, :n] = norm_rows(rng, m, n) if rows is None else rows
         columns[:, :n] = norm_columns(rng, n, shift)
         gamma, beta = columns
         self.parameters = {"n": n, "words": self.words, "shift": shift, "epsilon": epsilon}
@@ -77,6 +86,13 @@ async def matches_golden(dut, stall, sink_stall):
     await start(dut, batches[0])
     for batch in batches:
         await run(dut, batch, stall=stall, sink_stall=sink_stall)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def clips_the_gain(dut):
+    batch = Batch(1, 4, shift=8, epsilon=CLIPPED_EPSILON, rows=CLIPPED_ROWS)
+    await start(dut, batch)
+    await run(dut, batch, stall=0.0, sink_stall=0.0)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

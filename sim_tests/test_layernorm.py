@@ -8,7 +8,7 @@ from math import floor, isqrt
 import numpy as np
 import pytest
 from harness import simulate
-from norms import norm_columns, norm_rows
+from norms import CLIPPED_EPSILON, CLIPPED_ROWS, norm_columns, norm_rows
 
 from celosia.config import PRESETS, MachineConfig
 from celosia.cores.layernorm import LayerNorm
@@ -102,6 +102,14 @@ def test_twin_scales_fit_the_hardware():
             assert scale.gain.min() >= 1 << 16 and scale.gain.max() < 1 << 17
             assert scale.offset.min() >= 0 and scale.offset.max() < 1 << 21
             assert scale.shift.min() >= 0 and scale.shift.max() <= 25
+
+
+def test_twin_clips_the_gain():
+    scale = row_scale(CLIPPED_ROWS, epsilon=CLIPPED_EPSILON)
+    assert scale.gain.tolist() == [(1 << 17) - 1]
+    # Rounded, the quotient by this root would have a bit more.
+    assert (4 << 38 - 3) // ((1 << 19) + 1) == (1 << 18) - 1
+    assert np.abs(normalise(CLIPPED_ROWS, epsilon=CLIPPED_EPSILON)).tolist() == [[4000] * 4]
 
 
 def test_twin_clips_the_shift():
