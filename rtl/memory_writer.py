@@ -78,7 +78,6 @@ class MemoryWriter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        bus = self.bus
         m.submodules.check = check = WindowCheck(self.config)
         m.submodules.splitter = splitter = BurstSplitter(
             self.config, burst_limit(self.config, self.DEPTH)
@@ -88,17 +87,34 @@ class MemoryWriter(wiring.Component):
         connect(m, flipped(self.requests), check.i)
         connect(m, check.o, splitter.i)
         connect(m, flipped(self.data), queue.i)
+
+        waiting = Signal(range(self.DEPTH + 1))  # beats in the queue that no burst has claimed
+        under_way = Signal(range(self.OUTSTANDING + 1))
         m.d.comb += [
             check.window_base.eq(self.window_base),
             check.window_size.eq(self.window_size),
+            self.quiet.eq(under_way == 0),
+            self.idle.eq(
+                self.quiet & (self.fault == 0) & ~(check.busy | splitter.busy | (waiting != 0))
+            ),
         ]
+        self._issue(m, splitter, lengths, waiting, under_way)
+        self._send(m, queue, lengths)
+        self._acknowledge(m, check, under_way)
+        return m
 
-        # Addresses. `waiting` counts beats in the queue that no burst has claimed.
+    def _issue(
+        self,
+        m: Module,
+        splitter: BurstSplitter,
+        lengths: StreamFIFO,
+        waiting: Signal,
+        under_way: Signal,
+    ) -> None:
+        """Send the addresses of bursts whose beats are there."""
+        bus = self.bus
         burst = splitter.o.p
-        waiting = Signal(range(self.DEPTH + 1))
         issue = Signal()
-        under_way = Signal(range(self.OUTSTANDING + 1))
-        acknowledged = Signal()
         m.d.comb += [
             issue.eq(
                 splitter.o.valid
@@ -117,7 +133,7 @@ class MemoryWriter(wiring.Component):
         ]
         m.d.sync += [
             waiting.eq(waiting + (self.data.valid & self.data.ready) - Mux(issue, burst.beats, 0)),
-            under_way.eq(under_way + issue - acknowledged),
+            under_way.eq(under_way + issue - (bus.bvalid & (under_way != 0))),
         ]
         with m.If(issue):
             m.d.sync += [
@@ -128,8 +144,10 @@ class MemoryWriter(wiring.Component):
         with m.Elif(bus.awready):
             m.d.sync += bus.awvalid.eq(0)
 
-        # Data.
-        sent = Signal.like(burst.beats)  # of the burst at hand
+    def _send(self, m: Module, queue: StreamFIFO, lengths: StreamFIFO) -> None:
+        """Send the beats of the bursts."""
+        bus = self.bus
+        sent = Signal.like(lengths.o.payload)  # of the burst at hand
         m.d.comb += [
             bus.wdata.eq(queue.o.payload),
             bus.wstrb.eq(-1),
@@ -142,20 +160,10 @@ class MemoryWriter(wiring.Component):
         with m.If(self.beat):
             m.d.sync += sent.eq(Mux(bus.wlast, 0, sent + 1))
 
-        self._acknowledge(m, check, under_way, acknowledged)
-        m.d.comb += [
-            self.quiet.eq(under_way == 0),
-            self.idle.eq(
-                self.quiet & (self.fault == 0) & ~(check.busy | splitter.busy | (waiting != 0))
-            ),
-        ]
-        return m
-
-    def _acknowledge(
-        self, m: Module, check: WindowCheck, under_way: Signal, acknowledged: Signal
-    ) -> None:
+    def _acknowledge(self, m: Module, check: WindowCheck, under_way: Signal) -> None:
         """Take the responses; hold the first fault."""
         bus = self.bus
+        acknowledged = Signal()
         m.submodules.watchdog = watchdog = Watchdog(self.config.watchdog_cycles)
         m.d.comb += [
             bus.bready.eq(1),
