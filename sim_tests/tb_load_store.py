@@ -218,7 +218,7 @@ class Bench:
         assert self.dut.fault.value == Cause.NONE
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES, stall=[0.0, 0.5])
 async def moves_rows_there_and_back(dut, pauses, stall):
     bench = Bench(dut, pauses, stall=stall)
@@ -232,7 +232,7 @@ async def moves_rows_there_and_back(dut, pauses, stall):
     bench.check_memory()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES)
 async def loads_follow_each_other(dut, pauses):
     """Several loads at once, while a writer of higher priority takes cycles."""
@@ -251,7 +251,7 @@ async def loads_follow_each_other(dut, pauses):
     await bench.check_scratchpad()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def what_is_done_can_be_read(dut):
     bench = Bench(dut)
     await bench.start()
@@ -277,7 +277,7 @@ async def what_is_done_can_be_read(dut):
         assert got == int.from_bytes(bytes_of(Space.ROWS16, MACHINE.words[address]), "little")
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES)
 async def loads_parameters_and_tables(dut, pauses):
     bench = Bench(dut, pauses)
@@ -307,7 +307,7 @@ async def loads_parameters_and_tables(dut, pauses):
     await bench.check_scratchpad()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def nothing_is_soon_done(dut):
     bench = Bench(dut)
     await bench.start()
@@ -323,7 +323,7 @@ async def nothing_is_soon_done(dut):
     bench.check_memory()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(space=[Space.ROWS16, Space.ROWS8], gap=[0, 1])
 async def loads_stream_a_beat_each_cycle(dut, space, gap):
     bench = Bench(dut)
@@ -350,7 +350,7 @@ async def loads_stream_a_beat_each_cycle(dut, space, gap):
     await bench.check_scratchpad()
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(opcode=[Opcode.LOAD, Opcode.STORE])
 async def a_row_outside_the_window_stops_it(dut, opcode):
     bench = Bench(dut)

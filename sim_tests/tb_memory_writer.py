@@ -96,7 +96,7 @@ class Bench:
             await RisingEdge(self.dut.clk)
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(stall=[0.0, 0.6], pauses=[(0,), (1, 0, 0, 1, 0, 1, 1), (1, 1, 1, 0)])
 async def every_byte_arrives_and_no_other_changes(dut, stall, pauses):
     bench = Bench(dut, stall=stall)
@@ -119,7 +119,7 @@ async def every_byte_arrives_and_no_other_changes(dut, stall, pauses):
     assert bench.beats == sum(len(data) for _, data in runs) // W == sum(n for _, n in bench.bursts)
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def streams_a_beat_each_cycle(dut):
     bench = Bench(dut)
     memory = Subordinate(dut)
@@ -131,7 +131,7 @@ async def streams_a_beat_each_cycle(dut):
     assert dut.idle.value
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def idle_only_when_all_is_acknowledged(dut):
     bench = Bench(dut)
     memory = Subordinate(dut, deaf=("b",))
@@ -147,7 +147,7 @@ async def idle_only_when_all_is_acknowledged(dut):
     await bench.until_idle()
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(address=[SIZE, SIZE - W, 0xFFFF_FFFF // W * W])
 async def nothing_outside_the_window_is_written(dut, address):
     bench = Bench(dut)
@@ -163,7 +163,7 @@ async def nothing_outside_the_window_is_written(dut, address):
     assert dut.quiet.value and not dut.idle.value
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(response=[2, 3])
 async def an_error_response_is_a_fault(dut, response):
     bench = Bench(dut)
@@ -179,7 +179,7 @@ async def an_error_response_is_a_fault(dut, response):
     assert dut.quiet.value and not dut.idle.value
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(deaf=["aw", "w", "b"])
 async def a_silent_memory_is_a_fault(dut, deaf):
     bench = Bench(dut)
@@ -198,7 +198,7 @@ async def a_silent_memory_is_a_fault(dut, deaf):
     assert dut.fault.value == Cause.WATCHDOG
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def stop_issues_nothing_new(dut):
     bench = Bench(dut)
     memory = Subordinate(dut)

@@ -66,7 +66,7 @@ class Bench:
         return b"".join(word.to_bytes(4, "little") for word in words)
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES)
 async def holds_every_byte(dut, pauses):
     bench = Bench(dut, pauses)
@@ -82,7 +82,7 @@ async def holds_every_byte(dut, pauses):
     assert (await bench.read.read(0, SIZE)).data == bytes(image)
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES, stall=[0.0, 0.5])
 async def host_and_machine_at_once(dut, pauses, stall):
     bench = Bench(dut, pauses, stall=stall)
@@ -99,7 +99,7 @@ async def host_and_machine_at_once(dut, pauses, stall):
     assert (await bench.read.read(half + 4, 400)).data == by_host
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def nothing_beyond_the_end(dut):
     bench = Bench(dut)
     await bench.start()
@@ -117,7 +117,7 @@ async def nothing_beyond_the_end(dut):
     assert (await bench.read.read(0, SIZE)).data == image
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_beat_each_cycle_from_burst_to_burst(dut):
     bench = Bench(dut)
     await bench.start()

@@ -141,7 +141,7 @@ def random_write(addresses: range) -> int:
     )
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(source_stall=[0.0, 0.5], sink_stall=[0.0, 0.6])
 async def every_port_at_once(dut, source_stall, sink_stall):
     bench = Bench(dut, source_stall=source_stall, sink_stall=sink_stall)
@@ -245,7 +245,7 @@ async def a_write_can_be_read_after_its_latency(dut):
         assert dut.words__0__payload.value.to_unsigned() == pack_word(data)
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def exponents_of_rows_back_to_back(dut):
     bench = Bench(dut)
     await bench.start()
