@@ -35,10 +35,13 @@ class Design:
         Its Verilog; the top module is `MODULE`.
     description : mapping
         What the JSON says.
+    path : Path
+        A file with this Verilog.
     """
 
     verilog: str
     description: Mapping[str, Any]
+    path: Path
 
 
 def cache_root() -> Path:
@@ -78,7 +81,9 @@ def _signal(top: Any, path: tuple[str | int, ...]) -> Any:
     return top
 
 
-def _describe(config: MachineConfig, ports: list[dict[str, object]], verilog: str) -> Design:
+def _describe(
+    config: MachineConfig, ports: list[dict[str, object]], verilog: str
+) -> dict[str, Any]:
     memory: dict[str, object] = {
         "registers": {"first": 0, "bytes": max(isa.REGISTERS.values()) + 4, "port": "s_axi_lite"},
     }
@@ -94,21 +99,18 @@ def _describe(config: MachineConfig, ports: list[dict[str, object]], verilog: st
             "bytes": "register window_size",
             "port": "m_axi",
         }
-    return Design(
-        verilog,
-        {
-            "format": FORMAT,
-            "name": config.name,
-            "module": MODULE,
-            "isa": isa.VERSION,
-            "digest": config.digest().hex(),
-            "sha256": {f"{MODULE}.v": sha256(verilog.encode()).hexdigest()},
-            "parameters": config.to_dict(),
-            "ports": ports,
-            "memory_map": memory,
-            "registers": isa.REGISTERS,
-        },
-    )
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "module": MODULE,
+        "isa": isa.VERSION,
+        "digest": config.digest().hex(),
+        "sha256": {f"{MODULE}.v": sha256(verilog.encode()).hexdigest()},
+        "parameters": config.to_dict(),
+        "ports": ports,
+        "memory_map": memory,
+        "registers": isa.REGISTERS,
+    }
 
 
 def elaborate(config: MachineConfig, *, cache: Path | None = None) -> Design:
@@ -126,7 +128,7 @@ def elaborate(config: MachineConfig, *, cache: Path | None = None) -> Design:
         description = json.loads((folder / f"{MODULE}.json").read_text())
         verilog = (folder / f"{MODULE}.v").read_text()
         if sha256(verilog.encode()).hexdigest() == description["sha256"][f"{MODULE}.v"]:
-            return Design(verilog, description)
+            return Design(verilog, description, folder / f"{MODULE}.v")
     except (OSError, ValueError, KeyError):
         pass  # not there, or damaged: made again
     from amaranth.back.verilog import convert
@@ -136,9 +138,9 @@ def elaborate(config: MachineConfig, *, cache: Path | None = None) -> Design:
     top = Accelerator(config)
     ports = _ports(top)
     text = convert(top, name=MODULE, emit_src=False, strip_internal_attrs=True)
-    design = _describe(config, ports, text)
+    design = Design(text, _describe(config, ports, text), folder / f"{MODULE}.v")
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / f"{MODULE}.v", design.verilog)
+    atomic_write(design.path, design.verilog)
     atomic_write(folder / f"{MODULE}.json", _json(design.description))
     return design
 

@@ -6,7 +6,7 @@ state, as on a board: only the inputs are written anew.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,16 @@ from celosia.errors import DeviceError, ProgramError
 __all__ = [
     "Batch",
     "Device",
-    "Inputs",
     "Run",
+    "Writes",
     "check_inputs",
     "fault_error",
-    "gather_rows",
-    "pack_rows",
+    "output_span",
     "window_size",
 ]
 
-#: Values of the program's input tensors, in steps, by name: integers of shape (rows, columns).
-Inputs = Mapping[str, NDArray[Any]]
+#: What the host writes into the window before a run: addresses and data, multiples of 4 bytes.
+Writes = Sequence[tuple[int, bytes]]
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,18 @@ class Run:
 
     Attributes
     ----------
-    outputs : mapping of str to (rows, columns) array
-        The program's output tensors, in steps.
+    outputs : mapping of int to bytes
+        The rows of the program's output tensors, with their padding, by address.
     counters : mapping of str to int
         The counters that the device has, by their names in `isa.COUNTERS`.
     """
 
-    outputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[int, bytes]
     counters: Mapping[str, int]
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return the first `size` bytes of the output tensor at `address`."""
+        return self.outputs[address][:size]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Device(Protocol):
     def run(
         self,
         program: Program,
-        inputs: Sequence[Inputs],
+        inputs: Sequence[Writes],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Batch:
@@ -89,15 +92,15 @@ class Device(Protocol):
         ----------
         program : Program
             Made for the configuration of this device.
-        inputs : sequence of mapping
-            What to write before each run.
+        inputs : sequence of sequence of (int, bytes)
+            What to write before each run, as `celosia.runtime.host.prepare` gives it.
         progress : callable, optional
             Called with the number of runs that have ended.
 
         Raises
         ------
         ProgramError
-            If the program is for another machine, or an input does not fit.
+            If the program is for another machine, or an input lies outside its window.
         DeviceError
             If the machine stops with a fault.
         """
@@ -117,63 +120,31 @@ def window_size(program: Program) -> int:
     return -(-program.window_bytes // 64) * 64  # whole beats of any width
 
 
-def check_inputs(program: Program, inputs: Sequence[Inputs]) -> None:
-    """Check names, shapes and ranges before anything is run.
+def check_inputs(program: Program, inputs: Sequence[Writes]) -> None:
+    """Check where the inputs go, before anything is run.
 
     Raises
     ------
     ProgramError
-        If something does not fit.
+        If one lies outside the window, or is not made of whole words.
     """
-    for values in inputs:
-        expected = sorted(tensor.name for tensor in program.inputs)
-        if sorted(values) != expected:
+    size = window_size(program)
+    for address, data in (write for writes in inputs for write in writes):
+        if address % 4 or len(data) % 4:
             raise ProgramError(
-                f"{program.model}: inputs must be {', '.join(expected) or 'none'}, not "
-                f"{', '.join(sorted(values)) or 'none'}"
+                f"{program.model}: inputs must be whole words of 4 bytes, not {len(data)} bytes "
+                f"at {address:#x}"
             )
-        for tensor in program.inputs:
-            _check_values(program.model, tensor, values[tensor.name])
+        if not 0 <= address <= address + len(data) <= size:
+            raise ProgramError(
+                f"{program.model}: the input of {len(data)} bytes at {address:#x} lies outside "
+                f"the window of {size} bytes"
+            )
 
 
-def _check_values(model: str, tensor: Tensor, values: NDArray[Any]) -> None:
-    shape = tensor.rows, tensor.columns
-    if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
-        raise ProgramError(
-            f"{model}: input {tensor.name} must be integers of shape {shape}, not "
-            f"{values.dtype} of shape {values.shape}"
-        )
-    limits = np.iinfo(tensor.dtype)
-    if values.size and not limits.min <= values.min() <= values.max() <= limits.max:
-        raise ProgramError(
-            f"{model}: input {tensor.name} must be {tensor.dtype}, but holds "
-            f"{values.min()} to {values.max()}"
-        )
-
-
-def pack_rows(tensor: Tensor, values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of each row, filled up with zeros to whole words of 32 bits.
-
-    Returns
-    -------
-    (rows, bytes) uint8
-    """
-    dtype = np.dtype(tensor.dtype).newbyteorder("<")
-    rows = np.ascontiguousarray(values.astype(dtype)).view(np.uint8).reshape(tensor.rows, -1)
-    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
-
-
-def gather_rows(tensor: Tensor, data: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return the rows of a tensor, given the bytes from its address on.
-
-    Returns
-    -------
-    (rows, columns) array of the tensor's dtype
-    """
-    dtype = np.dtype(tensor.dtype).newbyteorder("<")
-    size = tensor.columns * dtype.itemsize
-    index = tensor.pitch * np.arange(tensor.rows)[:, np.newaxis] + np.arange(size)
-    return data[index].view(dtype).astype(tensor.dtype)
+def output_span(program: Program, tensor: Tensor) -> int:
+    """Return the bytes of a tensor's rows with their padding, as whole words in the window."""
+    return min(-(-tensor.rows * tensor.pitch // 4) * 4, window_size(program) - tensor.address)
 
 
 def fault_error(program: Program, cause: int, address: int, *, device: str) -> DeviceError:

@@ -11,12 +11,11 @@ from celosia.golden.machine import GoldenMachine
 from celosia.isa import Cause
 from celosia.runtime.devices import (
     Batch,
-    Inputs,
     Run,
+    Writes,
     check_inputs,
     fault_error,
-    gather_rows,
-    pack_rows,
+    output_span,
     window_size,
 )
 
@@ -40,7 +39,7 @@ class GoldenDevice:
     def run(
         self,
         program: Program,
-        inputs: Sequence[Inputs],
+        inputs: Sequence[Writes],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Batch:
@@ -53,11 +52,8 @@ class GoldenDevice:
         begin = time.perf_counter()
         runs = []
         for values in inputs:
-            for tensor in program.inputs:
-                rows = pack_rows(tensor, values[tensor.name])
-                for index, row in enumerate(rows):
-                    at = tensor.address + index * tensor.pitch
-                    memory[at : at + row.size] = row
+            for address, data in values:
+                memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
             result = machine.run(program.entry)
             if result.cause is not Cause.NONE:
                 raise fault_error(program, result.cause, result.fault_address, device=self.name)
@@ -67,7 +63,7 @@ class GoldenDevice:
                 "saturations": result.saturations,
             }
             outputs = {
-                tensor.name: gather_rows(tensor, memory[tensor.address :])
+                tensor.address: memory[tensor.address :][: output_span(program, tensor)].tobytes()
                 for tensor in program.outputs
             }
             runs.append(Run(outputs, counters))

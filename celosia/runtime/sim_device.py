@@ -9,23 +9,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from celosia.compiler.program import Program, Tensor
+from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, DeviceError
 from celosia.isa import COUNTERS, MEMORY_WINDOW, REGISTERS
 from celosia.runtime.devices import (
     Batch,
-    Inputs,
     Run,
+    Writes,
     check_inputs,
     fault_error,
-    gather_rows,
-    pack_rows,
+    output_span,
     window_size,
 )
 from celosia.runtime.verilator import Simulation, build_simulation, run_simulation
@@ -107,7 +104,7 @@ class SimDevice:
     def run(
         self,
         program: Program,
-        inputs: Sequence[Inputs],
+        inputs: Sequence[Writes],
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Batch:
@@ -142,7 +139,7 @@ class SimDevice:
             for index in range(len(inputs)):
                 counters = dict(zip(READ, log[index * len(READ) :], strict=False))
                 outputs = {
-                    tensor.name: _read_tensor(folder / f"o{index}_{number}", tensor)
+                    tensor.address: (folder / f"o{index}_{number}").read_bytes()
                     for number, tensor in enumerate(program.outputs)
                 }
                 runs.append(Run(outputs, {key: counters[key] for key in COUNTERS}))
@@ -150,25 +147,24 @@ class SimDevice:
         return Batch(tuple(runs), memory, report["seconds"], report["cycles"])
 
     def _write_script(
-        self, folder: Path, program: Program, inputs: Sequence[Inputs], size: int
+        self, folder: Path, program: Program, inputs: Sequence[Writes], size: int
     ) -> None:
         """Write the host's script, and the files that it loads."""
         image = program.image + bytes(-len(program.image) % 4)
         (folder / "image").write_bytes(image)
-        lines = [f"R {REGISTERS['digest']:x}", f"L 0 {len(image):x} 0 image"]
+        lines = [f"R {REGISTERS['digest']:x}", f"L 0 {len(image):x} image"]
         base = 0 if self.config.memory == "on_chip" else WINDOW_BASE
         settings = {"program": program.entry, "window_base": base, "window_size": size}
         lines += [f"W {REGISTERS[name]:x} {value:x}" for name, value in settings.items()]
         for index, values in enumerate(inputs):
-            for number, tensor in enumerate(program.inputs):
+            for number, (address, data) in enumerate(values):
                 name = f"i{index}_{number}"
-                rows = pack_rows(tensor, values[tensor.name])
-                (folder / name).write_bytes(rows.tobytes())
-                lines += _load_lines(tensor, rows.shape[1], name)
+                (folder / name).write_bytes(data)
+                lines.append(f"L {address:x} {len(data):x} {name}")
             lines += [f"W {REGISTERS['control']:x} 1", f"I {self.max_cycles:x}"]
             lines += [f"R {REGISTERS[name]:x}" for name in READ]
             lines += [
-                f"D {tensor.address:x} {_span(tensor):x} o{index}_{number}"
+                f"D {tensor.address:x} {output_span(program, tensor):x} o{index}_{number}"
                 for number, tensor in enumerate(program.outputs)
             ]
         lines += [f"D 0 {size:x} memory", "E"]
@@ -195,25 +191,6 @@ class SimDevice:
             )
         if failure:
             raise CheckFailed(f"{program.model}: {_FAILURES[failure]}")
-
-
-def _load_lines(tensor: Tensor, size: int, name: str) -> list[str]:
-    """Script lines that write the rows of a tensor, in one piece if there are no gaps."""
-    if size == tensor.pitch or tensor.rows == 1:
-        return [f"L {tensor.address:x} {size * tensor.rows:x} 0 {name}"]
-    return [
-        f"L {tensor.address + row * tensor.pitch:x} {size:x} {row * size:x} {name}"
-        for row in range(tensor.rows)
-    ]
-
-
-def _span(tensor: Tensor) -> int:
-    """Bytes from a tensor's first to its last, in whole words."""
-    return -(-(tensor.end - tensor.address) // 4) * 4
-
-
-def _read_tensor(path: Path, tensor: Tensor) -> NDArray[Any]:
-    return gather_rows(tensor, np.fromfile(path, np.uint8))
 
 
 class _watch:  # noqa: N801 - used like a function

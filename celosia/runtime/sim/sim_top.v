@@ -3,7 +3,7 @@
 //   W address value         write a register
 //   R address               read a register; its value goes to the log `+log` in hexadecimal
 //   I cycles                wait for the interrupt, at most so many cycles
-//   L offset bytes at file  bytes from `at` on of a file, to the window's memory
+//   L offset bytes file     a file to the window's memory
 //   D offset bytes file     the window's memory to a file
 //   E                       end
 //
@@ -36,7 +36,7 @@ module sim_top (
     reg [31:0]  left;
     reg         moving;
     integer     script, log, file, got;
-    reg [31:0]  first, second, third, word;
+    reg [31:0]  first, second, word;
     reg [7:0]   command;
     string      name;
 
@@ -156,13 +156,10 @@ module sim_top (
                 state <= WAIT;
             end
             "L": begin
-                got = $fscanf(script, "%h %h %h %s", first, second, third, name);
+                got = $fscanf(script, "%h %h %s", first, second, name);
                 file = $fopen(name, "rb");
                 if (file == 0) fail(4);
-                else begin
-                    got = $fseek(file, third, 0);
-                    move(LOAD);
-                end
+                else move(LOAD);
             end
             "D": begin
                 got = $fscanf(script, "%h %h %s", first, second, name);

@@ -1,0 +1,151 @@
+"""`celosia run`: a program on a device, and what the model says."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from celosia.cli.common import JsonOption, counted, number, out, working, write_record
+from celosia.cli.inputs import (
+    DatasetOption,
+    InputOption,
+    LimitOption,
+    Sample,
+    choose_samples,
+    reference,
+)
+from celosia.cli.simulate import ProgramArgument
+from celosia.compiler.program import Program
+from celosia.golden.reference import cosine, forward
+from celosia.runtime.devices import Batch, Device
+from celosia.runtime.host import Output, finish, prepare
+
+__all__ = ["judge", "run_command", "run_program"]
+
+#: Lines of results that are shown.
+SHOWN = 12
+
+
+def run_program(
+    program: Program, samples: list[Sample], device: Device
+) -> tuple[Batch, list[Output]]:
+    """Run samples on a device, and read what the model says about each."""
+    inputs = [prepare(program, sample.values) for sample in samples]
+    with counted(device.name, len(inputs)) as progress:
+        batch = device.run(program, inputs, progress=progress)
+    return batch, [finish(program, run.read) for run in batch.runs]
+
+
+def judge(program: Program, samples: list[Sample], outputs: list[Output]) -> dict[str, Any]:
+    """Compare what the model says with the labels and with the float model.
+
+    Returns
+    -------
+    dict
+        `accuracy` and `float_accuracy` of samples with labels, `agreement` with the float model's
+        classes, `cosine` to its vectors (mean), each if there is such a thing.
+    """
+    found: dict[str, Any] = {}
+    known = [(sample, output) for sample, output in zip(samples, outputs, strict=True)]
+    labelled = [pair for pair in known if pair[0].label is not None and pair[1].label is not None]
+    if labelled:
+        right = [sample.label == output.label for sample, output in labelled]
+        found["correct"] = sum(right)
+        found["accuracy"] = sum(right) / len(right)
+    encoder = reference(program)
+    if encoder is None:
+        return found
+    floats = [forward(encoder, sample.values) for sample in samples]
+    vectors = [output.logits if output.logits is not None else output.pooled for output in outputs]
+    pairs = [(a, b) for a, b in zip(vectors, floats, strict=True) if a is not None]
+    if pairs:
+        found["cosine"] = float(np.mean([cosine(a, b) for a, b in pairs]))
+    if outputs[0].logits is not None:
+        labels = program.extra["labels"] or [str(index) for index in range(len(floats[0]))]
+        names = [labels[int(np.argmax(values))] for values in floats]
+        found["agreement"] = float(
+            np.mean([name == output.label for name, output in zip(names, outputs, strict=True)])
+        )
+        if labelled:
+            right = [name == sample.label for name, sample in zip(names, samples, strict=True)]
+            found["float_accuracy"] = sum(right) / len(right)
+    return found
+
+
+def run_command(
+    program: ProgramArgument,
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="golden (NumPy) or sim (the RTL).")
+    ] = "golden",
+    inputs: InputOption = None,
+    dataset: DatasetOption = None,
+    limit: LimitOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Run a program on a device and show what the model says.
+
+    A classifier's labels are shown with the accuracy, sentence embeddings with their cosine to the
+    float model, and to each other if there are two texts.
+    """
+    from celosia.cli.machines import open_device
+
+    loaded = Program.load(program)
+    samples = choose_samples(loaded, inputs, dataset, limit)
+    with working(f"preparing {device}"):
+        machine = open_device(device, loaded.config)
+    batch, outputs = run_program(loaded, samples, machine)
+    verdict = judge(loaded, samples, outputs)
+    _show(samples, outputs)
+    for name, value in verdict.items():
+        text = f"{value:.4f}" if name == "cosine" else f"{value:.1%}"
+        out.print(f"{name.replace('_', ' ')}: {value if name == 'correct' else text}")
+    cycles = [run.counters["cycles"] for run in batch.runs if "cycles" in run.counters]
+    if cycles:
+        out.print(f"cycles per input: {number(sum(cycles) / len(cycles))}")
+    write_record(
+        json,
+        {
+            "model": loaded.model,
+            "config": loaded.config.name,
+            "device": device,
+            "inputs": len(samples),
+            "seconds": batch.seconds,
+            **verdict,
+            **({"cycles": cycles} if cycles else {}),
+            "results": [
+                {
+                    "input": sample.name,
+                    "label": output.label,
+                    "logits": _plain(output.logits),
+                    "embedding": _plain(output.pooled),
+                }
+                for sample, output in zip(samples, outputs, strict=True)
+            ],
+        },
+    )
+
+
+def _plain(values: Any) -> list[float] | None:
+    return None if values is None else [float(value) for value in values]
+
+
+def _show(samples: list[Sample], outputs: list[Output]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    classifies = outputs[0].label is not None
+    for heading in ("input", "says" if classifies else "embedding", "right" if classifies else ""):
+        table.add_column(heading, overflow="fold")
+    for sample, output in list(zip(samples, outputs, strict=True))[:SHOWN]:
+        if classifies:
+            right = (
+                "" if sample.label is None else ("yes" if sample.label == output.label else "no")
+            )
+            table.add_row(sample.name, output.label, right)
+        else:
+            vector = output.pooled if output.pooled is not None else output.hidden[0]
+            table.add_row(sample.name, " ".join(f"{value:+.3f}" for value in vector[:4]) + " …")
+    out.print(table)
+    if len(samples) > SHOWN:
+        out.print(f"and {len(samples) - SHOWN} more")
+    if len(outputs) == 2 and outputs[0].pooled is not None and outputs[1].pooled is not None:
+        out.print(f"cosine of the two: {cosine(outputs[0].pooled, outputs[1].pooled):.3f}")

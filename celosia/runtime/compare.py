@@ -1,0 +1,135 @@
+"""Two devices side by side: every byte of memory and outputs, and the work that was done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia import isa
+from celosia.compiler.program import Program
+from celosia.isa import Instruction, Opcode
+from celosia.runtime.devices import Batch
+
+__all__ = ["Comparison", "Difference", "compare", "mac_cycles", "utilisation"]
+
+#: Counters that both devices have, and that must be equal.
+SHARED = ("instructions", "mac_rows", "saturations")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Bytes that differ, next to each other.
+
+    Attributes
+    ----------
+    where : str
+        "output NAME of input I", the name of a section of the memory, or "counter NAME".
+    address : int
+        Byte offset of the first one in the window; for a counter, its register.
+    bytes : int
+        How many.
+    expected, given : int
+        Value of the first one.
+    """
+
+    where: str
+    address: int
+    bytes: int
+    expected: int
+    given: int
+
+    def __str__(self) -> str:
+        size = f" ({self.bytes} bytes)" if self.bytes > 1 else ""
+        return f"{self.where} at {self.address:#x}{size}: {self.given:#x}, not {self.expected:#x}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    bytes_compared : int
+        Bytes of outputs and memory.
+    mismatches : int
+        Bytes that differ, and counters.
+    differences : tuple of Difference
+        Where.
+    """
+
+    bytes_compared: int
+    mismatches: int
+    differences: tuple[Difference, ...]
+
+
+def compare(program: Program, golden: Batch, other: Batch) -> Comparison:
+    """Compare what two devices gave for the same inputs, `golden` being right."""
+    found: list[Difference] = []
+    count = 0
+    for index, (right, given) in enumerate(zip(golden.runs, other.runs, strict=True)):
+        for tensor in program.outputs:
+            pair = [np.frombuffer(run.outputs[tensor.address], np.uint8) for run in (right, given)]
+            count += pair[0].size
+            found += _differences(f"output {tensor.name} of input {index}", tensor.address, *pair)
+        for name in SHARED:
+            if right.counters[name] != given.counters[name]:
+                register = isa.REGISTERS[name]
+                values = right.counters[name], given.counters[name]
+                found.append(Difference(f"counter {name} of input {index}", register, 1, *values))
+    ordered = sorted(program.sections, key=lambda section: section.address)
+    edges = {0: "memory"}
+    for section in ordered:
+        edges[section.address] = f"section {section.name}"
+        edges.setdefault(section.address + section.bytes, "memory")
+    starts = [at for at in sorted(edges) if at < golden.memory.size]
+    for at, end in zip(starts, [*starts[1:], golden.memory.size], strict=True):
+        found += _differences(edges[at], at, golden.memory[at:end], other.memory[at:end])
+    count += golden.memory.size
+    return Comparison(count, sum(difference.bytes for difference in found), tuple(found))
+
+
+def _differences(
+    where: str, address: int, expected: np.ndarray, given: np.ndarray
+) -> list[Difference]:
+    """Gather neighbouring bytes that differ."""
+    wrong = np.flatnonzero(expected != given)
+    if not wrong.size:
+        return []
+    return [
+        Difference(
+            where, address + int(run[0]), run.size, int(expected[run[0]]), int(given[run[0]])
+        )
+        for run in np.split(wrong, np.flatnonzero(np.diff(wrong) > 1) + 1)
+    ]
+
+
+def mac_cycles(program: Program) -> int:
+    """Return the fewest cycles in which the array could do the products of one run.
+
+    That is the sum of m·n·k over all products, by the rows times the columns of the array. What
+    the compiler knows of the model counts; without that, the tiles that the program asks for.
+    """
+    total = program.extra.get("macs")
+    if not isinstance(total, int):
+        total = sum(_products(ins, program) for ins in isa.disassemble(_code(program)))
+    return -(-total // program.config.multipliers)
+
+
+def _products(instruction: Instruction, program: Program) -> int:
+    """Multiplications that an instruction asks for, whole tiles along the reduction."""
+    rows, columns = program.config.rows, program.config.columns
+    if instruction.opcode is Opcode.MATMUL:
+        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * rows
+    if instruction.opcode is Opcode.ATTEND:
+        width = instruction["d_tiles"] * rows + instruction["v_tiles"] * columns
+        return instruction["m"] * instruction["t"] * width
+    return 0
+
+
+def _code(program: Program) -> bytes:
+    return program.image[program.entry :]
+
+
+def utilisation(program: Program, counters: Mapping[str, int]) -> float:
+    """Return the share of the array's capacity that one run used, `mac_cycles` by its cycles."""
+    return mac_cycles(program) / counters["cycles"]
