@@ -43,8 +43,7 @@ class Scratchpad:
         self.landing: deque[tuple[int, int, list[int]]] = deque()
         self.log: list[tuple[int, int, int]] = []  # address, slot, first
         self.cycles: list[int] = []  # of the writes
-        self.done: list[int] = []  # words written when an instruction was done
-        self.done_early = 0
+        self.done: list[tuple[int, int]] = []  # words written, cycles since the last of them
         self.requests = 0
         self.cycle = 0
 
@@ -79,8 +78,7 @@ class Scratchpad:
             _, address, word = self.landing.popleft()
             self.memory[address] = word
         if dut.done.value:
-            self.done.append(len(self.log))
-            self.done_early += any(due > self.cycle + 1 for due, *_ in self.landing)
+            self.done.append((len(self.log), self.cycle - self.cycles[-1]))
         if dut.writes__valid.value and dut.writes__ready.value:
             write = ScratchpadWrite(CONFIG).from_bits(dut.writes__payload.value.to_unsigned())
             assert write.mask == (1 << LANES // CONFIG.columns) - 1
@@ -204,8 +202,7 @@ async def run(dut, norms: list[Norm], *, stall: float, delay: int) -> Scratchpad
     runner.cancel()
 
     assert pad.log == writes
-    assert pad.done == ends
-    assert not pad.done_early
+    assert pad.done == [(end, WRITE_LATENCY) for end in ends]
     assert pad.requests == 4 * len(writes) and not pad.asked
     wrong = np.flatnonzero((pad.memory != expected).any(axis=1)).tolist()
     assert not wrong, f"words {wrong[:8]} are wrong"
