@@ -1,6 +1,6 @@
 """From requests to bursts: what reading and writing memory have in common."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -117,8 +117,8 @@ class WindowCheck(wiring.Component):
 class BurstSplitter(wiring.Component):
     """Splits requests into bursts that end at multiples of `limit` beats.
 
-    As `limit` beats divide 4096 bytes, no burst crosses such a boundary. One burst per cycle; the
-    first one comes two cycles after its request.
+    As `limit` beats divide 4096 bytes, no burst crosses such a boundary. One burst per cycle, but
+    for one cycle between requests; the first one comes two cycles after its request.
 
     Parameters
     ----------
@@ -154,37 +154,40 @@ class BurstSplitter(wiring.Component):
         shift = exact_log2(self.config.memory_width)
         bits = exact_log2(self.limit)
 
-        # The part of the request that is left: `beat` counts beats from address 0.
+        # The part of the request that is left. `beat` counts beats from address 0; `left` is one
+        # less than the beats that are left, so that the sign of a difference tells the last burst.
         beat = Signal(32 - shift, reset_less=True)
         left = Signal(24, reset_less=True)
+        to_boundary = Signal(range(self.limit + 1), reset_less=True)
         active = Signal()
-        to_boundary = Signal(range(self.limit + 1))
-        beats = Signal(range(self.limit + 1))
+        rest = Signal(signed(25))
         last = Signal()
         step = Signal()
         m.d.comb += [
-            to_boundary.eq(self.limit - beat[:bits]),
-            last.eq(left <= to_boundary),
-            beats.eq(Mux(last, left, to_boundary)),
+            rest.eq(left - to_boundary),
+            last.eq(rest < 0),
             step.eq(active & (self.o.ready | ~self.o.valid)),
-            self.i.ready.eq(~active | (step & last)),
+            self.i.ready.eq(~active),
             self.busy.eq(active | self.o.valid),
         ]
         with m.If(step):
             m.d.sync += [
                 self.o.p.address.eq(Cat(Const(0, shift), beat)),
-                self.o.p.beats.eq(beats),
+                self.o.p.beats.eq(Mux(last, left[: bits + 1] + 1, to_boundary)),
                 self.o.valid.eq(1),
                 beat.eq(Cat(Const(0, bits), beat[bits:] + 1)),
-                left.eq(left - beats),
+                left.eq(rest),
+                to_boundary.eq(self.limit),
                 active.eq(~last),
             ]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
+            address = self.i.p.address[shift:]
             m.d.sync += [
-                beat.eq(self.i.p.address[shift:]),
-                left.eq(self.i.p.beats),
+                beat.eq(address),
+                left.eq(self.i.p.beats - 1),
+                to_boundary.eq(self.limit - address[:bits]),
                 active.eq(1),
             ]
 

@@ -23,7 +23,8 @@ class MemoryReader(wiring.Component):
     Requests become incrementing bursts of at most 64 beats that never cross 4 KB, up to
     `config.outstanding_reads` at once, of one ID. A burst is issued only when the queue of its
     client has room for it, so `rready` is always high and no client can block another. The client
-    with the lowest index goes first. One burst and one beat per cycle.
+    with the lowest index goes first. One beat per cycle; a burst per cycle, every other cycle of
+    the same client.
 
     A request that leaves the window is dropped and reads nothing. That, an error response, or
     `config.watchdog_cycles` cycles without progress is a fault: it is held until reset, and

@@ -115,10 +115,12 @@ class MemoryWriter(wiring.Component):
         bus = self.bus
         burst = splitter.o.p
         issue = Signal()
+        # Found a cycle ahead: only issuing a burst makes `waiting` less.
+        complete = Signal()
+        m.d.sync += complete.eq(splitter.o.valid & ~issue & (burst.beats <= waiting))
         m.d.comb += [
             issue.eq(
-                splitter.o.valid
-                & (burst.beats <= waiting)
+                complete
                 & (bus.awready | ~bus.awvalid)
                 & (under_way != self.OUTSTANDING)
                 & (self.fault == 0)

@@ -30,7 +30,7 @@ class ReadClient(wiring.Component):
     window_base, window_size : In(32)
         The window.
     bursts : Out(stream.Signature(Burst))
-        Bursts for which there is room; taking one reserves it.
+        Bursts for which there is room, one every two cycles; taking one reserves it.
     beat, beat_valid : In(8 * memory_width), In(1)
         A beat that has come.
     outside : Out(1)
@@ -77,17 +77,20 @@ class ReadClient(wiring.Component):
             queue.i.payload.eq(self.beat),
         ]
 
-        # Room that is neither filled nor reserved.
+        # Room that is neither filled nor reserved. Whether a burst fits is found a cycle ahead:
+        # only taking a burst makes less room.
         free = Signal(range(self.depth + 1), init=self.depth)
-        room = Signal()
-        taken = Signal.like(splitter.o.p.beats)
+        fits = Signal()
+        taken = Signal()
         m.d.comb += [
-            room.eq(splitter.o.p.beats <= free),
-            self.bursts.valid.eq(splitter.o.valid & room),
+            taken.eq(fits & self.bursts.ready),
+            self.bursts.valid.eq(fits),
             self.bursts.payload.eq(splitter.o.payload),
-            splitter.o.ready.eq(self.bursts.ready & room),
-            taken.eq(Mux(self.bursts.valid & self.bursts.ready, splitter.o.p.beats, 0)),
+            splitter.o.ready.eq(taken),
         ]
-        m.d.sync += free.eq(free - taken + (self.data.valid & self.data.ready))
+        m.d.sync += [
+            fits.eq(splitter.o.valid & ~taken & (splitter.o.p.beats <= free)),
+            free.eq(free - Mux(taken, splitter.o.p.beats, 0) + (self.data.valid & self.data.ready)),
+        ]
 
         return m
