@@ -8,6 +8,7 @@ from celosia.generate import MODULE, cache_root, elaborate
 from celosia.runtime.devices import Device
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.sim_device import SimDevice
+from celosia.runtime.verilator_tools import verilator_environment
 
 __all__ = ["check_generated", "open_device", "open_simulation"]
 
@@ -20,6 +21,7 @@ def open_simulation(
     bandwidth: int = 256,
 ) -> SimDevice:
     """Return the simulated RTL, freshly generated or of a folder that `celosia generate` wrote."""
+    verilator_environment()  # what is missing is said before anything long begins
     if generated is None:
         verilog = elaborate(config).path
     else:

@@ -56,12 +56,13 @@ def judge(program: Program, samples: list[Sample], outputs: list[Output]) -> dic
     encoder = reference(program)
     if encoder is None:
         return found
-    floats = [forward(encoder, sample.values) for sample in samples]
-    vectors = [output.logits if output.logits is not None else output.pooled for output in outputs]
-    pairs = [(a, b) for a, b in zip(vectors, floats, strict=True) if a is not None]
-    if pairs:
-        found["cosine"] = float(np.mean([cosine(a, b) for a, b in pairs]))
-    if outputs[0].logits is not None:
+    kind = "pooled" if outputs[0].logits is None else "logits"
+    floats = [forward(encoder, sample.values)[kind] for sample in samples]
+    if floats[0] is None:
+        return found
+    pairs = zip((getattr(output, kind) for output in outputs), floats, strict=True)
+    found["cosine"] = float(np.mean([cosine(ours, right) for ours, right in pairs]))
+    if kind == "logits":
         labels = program.extra["labels"] or [str(index) for index in range(len(floats[0]))]
         names = [labels[int(np.argmax(values))] for values in floats]
         found["agreement"] = float(

