@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from numpy.typing import NDArray
 
-from celosia.compiler.calibrate import calibrate, calibration_inputs
+from celosia.compiler.calibrate import calibration_inputs, find_ranges
 from celosia.compiler.emit import emit_program
 from celosia.compiler.graph import Encoder
 from celosia.compiler.program import Program
@@ -40,7 +40,7 @@ def quantise_model(
         If the model does not suit the machine's numbers.
     """
     samples = calibration_inputs(model) if calibration is None else calibration
-    return quantise_encoder(model, calibrate(model, samples), config)
+    return quantise_encoder(model, find_ranges(model, samples), config)
 
 
 def compile_model(

@@ -15,7 +15,7 @@ from celosia.errors import ModelError
 from celosia.golden.fixed import bit_length
 from celosia.golden.reference import forward
 
-__all__ = ["Calibration", "calibrate", "calibration_inputs"]
+__all__ = ["HEADROOM", "LIMIT", "Calibration", "best_scale", "calibration_inputs", "find_ranges"]
 
 #: Largest int16.
 LIMIT = 32767
@@ -23,6 +23,8 @@ LIMIT = 32767
 HEADROOM = 1.5
 #: Scales that are tried within one octave.
 STEPS = 16
+#: Most rows of a sample that are kept as they are.
+KEPT_ROWS = 48
 #: Synthetic inputs, for models that come without data.
 SAMPLES = 16
 
@@ -39,11 +41,17 @@ class Calibration:
     ----------
     peaks : dict of str to list of ndarray
         By the name of the tensor, the largest magnitude of each row of each sample.
+    columns : dict of str to ndarray
+        Of the results of norms, the largest magnitude of each column.
+    rows : dict of str to list of ndarray
+        Of the results of norms, some rows of each sample.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.peaks: dict[str, list[NDArray[np.float64]]] = {}
+        self.columns: dict[str, NDArray[np.float64]] = {}
+        self.rows: dict[str, list[NDArray[np.float32]]] = {}
 
     def __call__(self, name: str, values: NDArray[np.floating]) -> None:
         """Take one tensor in."""
@@ -59,6 +67,11 @@ class Calibration:
         else:
             peaks = magnitudes.max(axis=-1)
         self.peaks.setdefault(name, []).append(peaks.ravel().astype(np.float64))
+        if what in ("norm", "norm1", "norm2"):
+            columns = magnitudes.max(axis=0)
+            self.columns[name] = np.maximum(self.columns.get(name, 0.0), columns)
+            kept = values[:: -(-len(values) // KEPT_ROWS)]
+            self.rows.setdefault(name, []).append(kept.astype(np.float32))
 
     def largest(self, name: str) -> float:
         """Return the largest magnitude that a tensor has shown."""
@@ -69,34 +82,38 @@ class Calibration:
         return max(self.largest(name) * HEADROOM, 1e-6) / LIMIT
 
     def scale(self, name: str, floor: float = 0.0) -> float:
-        """Choose the scale of a tensor that the array reads.
-
-        Any scale not below the least will do for int16; within the octave above it, the one is
-        taken at which the exponents, powers of two, cost the rows least: the quantisation step
-        is relative to the row's own peak.
-
-        Parameters
-        ----------
-        name : str
-            Tensor.
-        floor : float
-            A scale that must not be passed downwards, for another reason.
-        """
+        """Choose the scale of a tensor that the array reads, not below `floor`."""
         least = max(self.needed(name), floor)
-        peaks = np.concatenate(self.peaks[name])
-        peaks = peaks[peaks > 0]
-        if not len(peaks):
-            return least
-
-        def cost(scale: float) -> float:
-            codes = np.minimum(np.rint(peaks / scale), LIMIT).astype(np.int64)
-            exponents = np.maximum(bit_length(codes) - 7, 0)
-            return float(np.mean(np.square(scale * 2.0**exponents / peaks)))
-
-        return min((least * 2 ** (step / STEPS) for step in range(STEPS)), key=cost)
+        return best_scale(np.concatenate(self.peaks[name]), least)
 
 
-def calibrate(encoder: Encoder, inputs: Iterable[NDArray]) -> Calibration:
+def best_scale(peaks: NDArray[np.floating], least: float) -> float:
+    """Choose the scale of rows that the array reads.
+
+    Any scale not below the least will do for int16; within the octave above it, the one is
+    taken at which the exponents, powers of two, cost the rows least: the quantisation step is
+    relative to the row's own peak.
+
+    Parameters
+    ----------
+    peaks : (rows,) float
+        Largest magnitude of each row.
+    least : float
+        Least scale at which everything fits int16.
+    """
+    peaks = peaks[peaks > 0]
+    if not len(peaks):
+        return least
+
+    def cost(scale: float) -> float:
+        codes = np.minimum(np.rint(peaks / scale), LIMIT).astype(np.int64)
+        exponents = np.maximum(bit_length(codes) - 7, 0)
+        return float(np.mean(np.square(scale * 2.0**exponents / peaks)))
+
+    return min((least * 2 ** (step / STEPS) for step in range(STEPS)), key=cost)
+
+
+def find_ranges(encoder: Encoder, inputs: Iterable[NDArray]) -> Calibration:
     """Run the float reference on samples.
 
     Parameters

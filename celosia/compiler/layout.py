@@ -284,12 +284,15 @@ class MemoryLayout:
 
 
 def tile_bytes(weight: NDArray[np.int8], config: MachineConfig) -> NDArray[np.int8]:
-    """Arrange weights (out, in) as the array takes them: by C outputs, R inputs, then C × R.
+    """Arrange weights (out, in) as the array takes them: by C outputs, R inputs, then C by R.
 
     Both are padded with zeros to whole tiles.
     """
     rows, columns = config.rows, config.columns
-    n, k = (ceil_div(size, step) * step for size, step in zip(weight.shape, (columns, rows)))
+    n, k = (
+        ceil_div(size, step) * step
+        for size, step in zip(weight.shape, (columns, rows), strict=True)
+    )
     padded = np.zeros((n, k), np.int8)
     padded[: weight.shape[0], : weight.shape[1]] = weight
     tiles = padded.reshape(n // columns, columns, k // rows, rows)

@@ -19,6 +19,7 @@ from celosia.compiler.quantise_model import (
     QuantisedBlock,
     QuantisedEncoder,
     QuantisedFeedForward,
+    QuantisedNorms,
 )
 from celosia.config import MachineConfig
 
@@ -28,6 +29,7 @@ __all__ = [
     "PlacedFeedForward",
     "PlacedModel",
     "PlacedNorm",
+    "PlacedNorms",
     "place_model",
 ]
 
@@ -82,14 +84,21 @@ class PlacedFeedForward:
 
 
 @dataclass(frozen=True)
-class PlacedBlock:
-    """One block; `pre` says whether its norms come first."""
+class PlacedNorms:
+    """Norms behind a sum: of what the next product reads, and of the residual stream."""
 
-    pre: bool
+    source: PlacedNorm | None
+    stream: PlacedNorm | None
+
+
+@dataclass(frozen=True)
+class PlacedBlock:
+    """One block."""
+
     attention: PlacedAttention
+    after_attention: PlacedNorms
     ffn: PlacedFeedForward
-    norm1: PlacedNorm
-    norm2: PlacedNorm
+    after_ffn: PlacedNorms
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class PlacedModel:
 
     patch: Matrix | None
     offsets: int
-    embedding_norm: PlacedNorm | None
+    embedding: PlacedNorms
     blocks: tuple[PlacedBlock, ...]
     final_norm: PlacedNorm | None
     head: Matrix | None
@@ -168,8 +177,9 @@ class _Placer:
             for head in range(heads)
         )
 
-    def norm(self, part: QuantisedNorm) -> PlacedNorm:
-        address = self.rows(f"{part.name}.rows", np.stack([part.gamma, part.beta]))
+    def norm(self, part: QuantisedNorm, name: str = "") -> PlacedNorm:
+        """Place gain and offset of a norm."""
+        address = self.rows(name or f"{part.name}.rows", np.stack([part.gamma, part.beta]))
         return PlacedNorm(part.name, address, len(part.gamma), part.shift, part.epsilon)
 
     def attention(self, part: QuantisedAttention) -> PlacedAttention:
@@ -201,10 +211,18 @@ class _Placer:
             self.matrix(part.down),
         )
 
-    def block(self, part: QuantisedBlock) -> PlacedBlock:
-        norm1, norm2 = self.norm(part.norm1), self.norm(part.norm2)
-        attention, ffn = self.attention(part.attention), self.feed_forward(part.ffn)
-        return PlacedBlock(part.pre, attention, ffn, norm1, norm2)
+    def norms(self, part: QuantisedNorms, name: str) -> PlacedNorms:
+        """Place the norms behind a sum; their sections have the name of what reads them too."""
+        source = self.norm(part.source, f"{name}.source") if part.source else None
+        return PlacedNorms(source, self.norm(part.stream) if part.stream else None)
+
+    def block(self, part: QuantisedBlock, index: int) -> PlacedBlock:
+        return PlacedBlock(
+            self.attention(part.attention),
+            self.norms(part.after_attention, f"block{index}.ffn"),
+            self.feed_forward(part.ffn),
+            self.norms(part.after_ffn, f"block{index + 1}.attention"),
+        )
 
 
 def place_model(
@@ -215,8 +233,8 @@ def place_model(
     return PlacedModel(
         placer.matrix(model.patch) if model.patch else None,
         0 if model.offsets is None else placer.rows("embedding.offsets", model.offsets),
-        placer.norm(model.embedding_norm) if model.embedding_norm else None,
-        tuple(placer.block(part) for part in model.blocks),
+        placer.norms(model.embedding, "block0.attention"),
+        tuple(placer.block(part, index) for index, part in enumerate(model.blocks)),
         placer.norm(model.final_norm) if model.final_norm else None,
         placer.matrix(model.head) if model.head else None,
     )

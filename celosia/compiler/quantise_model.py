@@ -8,11 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from celosia.compiler.calibrate import Calibration
-from celosia.compiler.graph import Attention, Block, Encoder, Linear, Norm, PatchEmbedding
+from celosia.compiler.graph import (
+    Attention,
+    Block,
+    Encoder,
+    FeedForward,
+    Linear,
+    Norm,
+    PatchEmbedding,
+)
 from celosia.compiler.quantise import (
     QuantisedLinear,
     QuantisedNorm,
-    bias_floor,
     dyadic,
     linear_floor,
     norm_floor,
@@ -21,6 +28,7 @@ from celosia.compiler.quantise import (
     quantise_rows,
     residual_shift,
 )
+from celosia.compiler.quantise_smooth import smooth, smooth_scale, smoothed_linear, smoothed_norm
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 from celosia.golden.activation import make_table
@@ -31,6 +39,7 @@ __all__ = [
     "QuantisedBlock",
     "QuantisedEncoder",
     "QuantisedFeedForward",
+    "QuantisedNorms",
     "quantise_encoder",
 ]
 
@@ -64,14 +73,29 @@ class QuantisedFeedForward:
 
 
 @dataclass(frozen=True, eq=False)
-class QuantisedBlock:
-    """One block; `pre` says whether its norms come first."""
+class QuantisedNorms:
+    """What is normed after a sum.
 
-    pre: bool
+    Attributes
+    ----------
+    source : QuantisedNorm or None
+        What the next product reads; without it, that is the residual stream itself.
+    stream : QuantisedNorm or None
+        What the residual stream becomes, where a model norms that.
+    """
+
+    source: QuantisedNorm | None = None
+    stream: QuantisedNorm | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedBlock:
+    """One block: both halves, and the norms behind the sum of each."""
+
     attention: QuantisedAttention
+    after_attention: QuantisedNorms
     ffn: QuantisedFeedForward
-    norm1: QuantisedNorm
-    norm2: QuantisedNorm
+    after_ffn: QuantisedNorms
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +110,8 @@ class QuantisedEncoder:
         Real value of one step of the rows that the host writes.
     patch : QuantisedLinear or None
         Projection of patches; `offsets` (tokens, hidden) int16 are added to it.
+    embedding : QuantisedNorms
+        Norms behind the embedding.
     output_scale : float
         Real value of one step of the final rows.
     report : list of dict
@@ -96,7 +122,7 @@ class QuantisedEncoder:
     input_scale: float
     patch: QuantisedLinear | None
     offsets: NDArray[np.int16] | None
-    embedding_norm: QuantisedNorm | None
+    embedding: QuantisedNorms
     blocks: tuple[QuantisedBlock, ...]
     final_norm: QuantisedNorm | None
     head: QuantisedLinear | None
@@ -104,12 +130,45 @@ class QuantisedEncoder:
     report: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """A sum and its norms: what they are called, and which reads it.
+
+    Attributes
+    ----------
+    source, stream : (str, Norm) or None
+        Name of the result in the calibration and the norm; as in `QuantisedNorms`.
+    parts : tuple of Linear
+        Products that read the source.
+    final : Norm or None
+        The final norm, if that reads the sum.
+    """
+
+    source: tuple[str, Norm] | None
+    stream: tuple[str, Norm] | None
+    parts: tuple[Linear, ...]
+    final: Norm | None = None
+
+    @property
+    def floor(self) -> float:
+        """Least scale of the sum."""
+        norms = [named[1] for named in (self.source, self.stream) if named]
+        norms += [self.final] if self.final else []
+        return max((norm_floor(norm) for norm in norms), default=0.0)
+
+
 class _Quantiser:
-    """Walks the encoder in the order of execution, `scale` being that of the residual stream."""
+    """Walks the encoder in the order of execution.
+
+    `stream` is the scale of the residual stream, `source` that of what the next product reads,
+    and `factors` are what its columns were divided by.
+    """
 
     def __init__(self, encoder: Encoder, ranges: Calibration, config: MachineConfig) -> None:
         self.encoder, self.ranges, self.config = encoder, ranges, config
         self.report: list[dict[str, Any]] = []
+        self.stream = self.source = 1.0
+        self.factors: NDArray[np.float64] | None = None
 
     def linear(self, part: Linear, in_scale: float, out_scale: float, r_shift: int = 0):
         """Quantise one matrix and note how well that went."""
@@ -125,15 +184,42 @@ class _Quantiser:
         })
         return found
 
-    def norm(self, part: Norm, name: str, in_scale: float, *, plain: bool = False):
-        """Quantise one norm; `plain` if no array reads its result."""
-        floor = float(np.abs(part.beta).max()) / 32767
-        scale = max(self.ranges.needed(name), floor)
-        if not plain:
-            scale = self.ranges.scale(name, floor)
-        found = quantise_norm(part, in_scale, scale)
-        self.report.append({"layer": part.name, "in_scale": in_scale, "out_scale": scale})
-        return found
+    def norm(self, named: tuple[str, Norm]) -> QuantisedNorm:
+        """Quantise a norm whose result is exact to int16: the stream, or the last."""
+        name, part = named
+        scale = max(self.ranges.needed(name), float(np.abs(part.beta).max()) / 32767)
+        return self._noted(quantise_norm(part, self.stream, scale))
+
+    def smoothed(self, named: tuple[str, Norm], parts: tuple[Linear, ...]) -> QuantisedNorm:
+        """Quantise a norm whose result `parts` read, its columns evened out for them."""
+        name, part = named
+        self.factors = smooth(name, self.ranges, parts)
+        part = smoothed_norm(part, self.factors)
+        scale = smooth_scale(name, self.ranges, self.factors, float(np.abs(part.beta).max()))
+        return self._noted(quantise_norm(part, self.stream, scale))
+
+    def _noted(self, norm: QuantisedNorm) -> QuantisedNorm:
+        self.report.append({
+            "layer": norm.name,
+            "in_scale": norm.in_scale,
+            "out_scale": norm.out_scale,
+        })
+        return norm
+
+    def norms(self, after: _Sum) -> QuantisedNorms:
+        """Quantise the norms behind a sum, and take their scales over."""
+        source = self.smoothed(after.source, after.parts) if after.source else None
+        stream = self.norm(after.stream) if after.stream else None
+        if stream:
+            self.stream = stream.out_scale
+        self.source = source.out_scale if source else self.stream
+        if source is None:
+            self.factors = None
+        return QuantisedNorms(source, stream)
+
+    def read(self, part: Linear) -> Linear:
+        """Return a matrix as it must be for the source that it reads."""
+        return part if self.factors is None else smoothed_linear(part, self.factors)
 
     def projected(self, part: Linear, name: str, in_scale: float, *, plain: bool = False):
         """Quantise a matrix whose result has a scale of its own."""
@@ -141,15 +227,18 @@ class _Quantiser:
         scale = max(self.ranges.needed(name), floor)
         return self.linear(part, in_scale, scale if plain else self.ranges.scale(name, floor))
 
-    def summed(self, part: Linear, name: str, in_scale: float, residual: float, norm: Norm | None):
-        """Quantise a matrix that a residual is added to, and which `norm` may read."""
-        needed = max(self.ranges.needed(name), linear_floor(part, in_scale))
-        needed = max(needed, norm_floor(norm)) if norm else needed
-        r_shift = residual_shift(residual, needed)
-        return self.linear(part, in_scale, residual * 2**r_shift, r_shift)
+    def summed(self, part: Linear, name: str, in_scale: float, after: _Sum) -> QuantisedLinear:
+        """Quantise a matrix that is added to the residual stream, and take its scale over."""
+        needed = max(self.ranges.needed(name), linear_floor(part, in_scale), after.floor)
+        r_shift = residual_shift(self.stream, needed)
+        self.stream *= 2**r_shift
+        return self.linear(part, in_scale, self.stream, r_shift)
 
-    def attention(self, part: Attention, name: str, in_scale: float, residual: float, norm):
-        q, k, v = (self.projected(getattr(part, w), f"{name}.{w}", in_scale) for w in "qkv")
+    def attention(self, part: Attention, name: str, after: _Sum) -> QuantisedAttention:
+        q, k, v = (
+            self.projected(self.read(getattr(part, what)), f"{name}.{what}", self.source)
+            for what in "qkv"
+        )
         factor = q.out_scale * k.out_scale / math.sqrt(part.head_dim) * LOGIT_FRACTION
         multiplier, shift = (int(x) for x in dyadic(factor / math.log(2)))
         if shift < LOGIT_SHIFT:
@@ -158,86 +247,75 @@ class _Quantiser:
                 f"{self.ranges.largest(f'{name}.q') * self.ranges.largest(f'{name}.k'):.3g}, more "
                 "than the machine can tell apart; check the weights or the calibration inputs"
             )
-        o = self.summed(part.o, f"{name}.attention.sum", v.out_scale, residual, norm)
+        o = self.summed(part.o, f"{name}.attention.sum", v.out_scale, after)
         return QuantisedAttention(part.heads, part.head_dim, q, k, v, o, multiplier, shift)
 
-    def feed_forward(self, part, name: str, in_scale: float, residual: float, norm):
-        up = self.projected(part.up, f"{name}.ffn.up", in_scale, plain=True)
+    def feed_forward(self, part: FeedForward, name: str, after: _Sum) -> QuantisedFeedForward:
+        up = self.projected(self.read(part.up), f"{name}.ffn.up", self.source, plain=True)
         scale = self.ranges.scale(f"{name}.ffn.act")
         table = np.stack(make_table(part.activation, up.out_scale, scale), axis=1)
-        down = self.summed(part.down, f"{name}.ffn.sum", scale, residual, norm)
+        down = self.summed(part.down, f"{name}.ffn.sum", scale, after)
         return QuantisedFeedForward(up, table, down)
 
-    def block(self, part: Block, index: int, scale: float, after: Norm | None):
-        """Quantise one block; `after` reads its sum, if the block does not norm it itself."""
+    def block(self, part: Block, index: int) -> QuantisedBlock:
+        """Quantise one block."""
         name, pre = f"block{index}", part.order == "pre"
-        if pre:
-            norm1 = self.norm(part.norm1, f"{name}.norm1", scale)
-            attention = self.attention(part.attention, name, norm1.out_scale, scale, part.norm2)
-            norm2 = self.norm(part.norm2, f"{name}.norm2", attention.o.out_scale)
-            ffn = self.feed_forward(part.ffn, name, norm2.out_scale, attention.o.out_scale, after)
-            return QuantisedBlock(pre, attention, ffn, norm1, norm2), ffn.down.out_scale
-        attention = self.attention(part.attention, name, scale, scale, part.norm1)
-        norm1 = self.norm(part.norm1, f"{name}.norm1", attention.o.out_scale)
-        ffn = self.feed_forward(part.ffn, name, norm1.out_scale, norm1.out_scale, part.norm2)
-        norm2 = self.norm(part.norm2, f"{name}.norm2", ffn.down.out_scale)
-        return QuantisedBlock(pre, attention, ffn, norm1, norm2), norm2.out_scale
+        norm1, norm2 = (f"{name}.norm1", part.norm1), (f"{name}.norm2", part.norm2)
+        inner = _Sum(norm2 if pre else norm1, None if pre else norm1, (part.ffn.up,))
+        outer = self.into(index + 1, None if pre else norm2)
+        attention = self.attention(part.attention, name, inner)
+        after_attention = self.norms(inner)
+        ffn = self.feed_forward(part.ffn, name, outer)
+        return QuantisedBlock(attention, after_attention, ffn, self.norms(outer))
 
-    def first_norm(self) -> Norm | None:
-        """Return the norm that reads the embedded rows."""
-        first = self.encoder.blocks[0]
-        return self.encoder.embedding_norm or (first.norm1 if first.order == "pre" else None)
+    def into(self, index: int, stream: tuple[str, Norm] | None) -> _Sum:
+        """Describe the sum in front of block `index`, whose norm `stream` the model has."""
+        if index == len(self.encoder.blocks):
+            return _Sum(None, stream, (), self.encoder.final_norm)
+        block = self.encoder.blocks[index]
+        parts = (block.attention.q, block.attention.k, block.attention.v)
+        source = (f"block{index}.norm1", block.norm1) if block.order == "pre" else stream
+        return _Sum(source, stream, parts)
 
-    def embedding(self):
-        """Quantise the embedding; the last result is the scale of the rows behind it."""
+    def embedding(self) -> tuple[float, QuantisedLinear | None, NDArray[np.int16] | None, _Sum]:
+        """Quantise the embedding; return input scale, projection, offsets, and what follows."""
         encoder, ranges = self.encoder, self.ranges
-        norm = self.first_norm()
-        floor = norm_floor(norm) if norm else 0.0
-        patch = offsets = None
-        if isinstance(encoder.embedding, PatchEmbedding):
-            source = encoder.embedding
-            input_scale = ranges.scale("embedding.rows")
-            bare = Linear(name=source.projection.name, weight=source.projection.weight)
-            floor = max(floor, linear_floor(bare, input_scale), bias_floor(source.projection))
-            floor = max(floor, float(np.abs(source.offsets).max()) / 32767)
-            scale = ranges.scale("embedding.sum", floor)
-            patch = self.linear(bare, input_scale, scale)
-            offsets = quantise_rows(source.offsets, scale)
-        else:
-            input_scale = scale = ranges.scale("embedding.sum", floor)
-        embedding_norm = None
-        if encoder.embedding_norm is not None:
-            embedding_norm = self.norm(encoder.embedding_norm, "embedding.norm", scale)
-            scale = embedding_norm.out_scale
-        return input_scale, patch, offsets, embedding_norm, scale
+        norm = encoder.embedding_norm
+        after = self.into(0, ("embedding.norm", norm) if norm else None)
+        floor = after.floor
+        if not isinstance(encoder.embedding, PatchEmbedding):
+            self.stream = max(ranges.needed("embedding.sum"), floor)
+            return self.stream, None, None, after
+        source = encoder.embedding
+        input_scale = ranges.scale("embedding.rows")
+        bare = Linear(name=source.projection.name, weight=source.projection.weight)
+        floor = max(floor, linear_floor(bare, input_scale))
+        floor = max(floor, float(np.abs(source.offsets).max()) / 32767)
+        self.stream = max(ranges.needed("embedding.sum"), floor)
+        patch = self.linear(bare, input_scale, self.stream)
+        return input_scale, patch, quantise_rows(source.offsets, self.stream), after
 
     def run(self) -> QuantisedEncoder:
         encoder = self.encoder
-        input_scale, patch, offsets, embedding_norm, scale = self.embedding()
-        blocks = []
-        for index, part in enumerate(encoder.blocks):
-            following = encoder.blocks[index + 1] if part is not encoder.blocks[-1] else None
-            after = encoder.final_norm
-            if following is not None:
-                after = following.norm1 if following.order == "pre" else None
-            block, scale = self.block(part, index, scale, after)
-            blocks.append(block)
+        input_scale, patch, offsets, after = self.embedding()
+        embedding = self.norms(after)
+        blocks = tuple(self.block(part, index) for index, part in enumerate(encoder.blocks))
         final_norm = head = None
         if encoder.final_norm is not None:
-            final_norm = self.norm(encoder.final_norm, "final_norm", scale)
-            scale = final_norm.out_scale
+            final_norm = self.norm(("final_norm", encoder.final_norm))
+            self.stream = final_norm.out_scale
         if encoder.head is not None:
-            head = self.projected(encoder.head, "head", scale, plain=True)
+            head = self.projected(encoder.head, "head", self.stream, plain=True)
         return QuantisedEncoder(
             encoder,
             input_scale,
             patch,
             offsets,
-            embedding_norm,
-            tuple(blocks),
+            embedding,
+            blocks,
             final_norm,
             head,
-            scale,
+            self.stream,
             self.report,
         )
 

@@ -12,7 +12,7 @@ from celosia.compiler.layout_model import (
     PlacedAttention,
     PlacedBlock,
     PlacedModel,
-    PlacedNorm,
+    PlacedNorms,
 )
 from celosia.compiler.schedule_parts import Builder, Plan, Tensor, pieces
 from celosia.config import MachineConfig
@@ -106,8 +106,13 @@ class _Lowering:
         attention = model.blocks[0].attention
         self.context_words = attention.heads * attention.v_words
         self.context = Tensor(builder, "context", shape.tokens, self.context_words)
-        pre = any(block.pre for block in model.blocks)
-        self.normed = Tensor(builder, "norm", shape.tokens, self.words) if pre else None
+        sums = [model.embedding]
+        sums += [
+            norms for block in model.blocks for norms in (block.after_attention, block.after_ffn)
+        ]
+        self.normed = None
+        if any(norms.source for norms in sums):
+            self.normed = Tensor(builder, "norm", shape.tokens, self.words)
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield first row and rows of each block of the sequence."""
@@ -118,24 +123,53 @@ class _Lowering:
         builder, model = self.builder, self.model
         pitch = builder.words(self.shape.input_width) * self.config.word_bytes
         source = builder.memory.reserve("input", self.shape.tokens * pitch)
-        self.x.acquire()
         builder.layer = "embedding"
+        self.x.acquire()
+        if self.normed:
+            self.normed.acquire()
         self.embed(source, pitch)
+        before = model.embedding
         for index, block in enumerate(model.blocks):
             builder.layer = f"block {index} attention"
-            self.attention(block)
+            self.attention(block, self.source(before))
             builder.layer = f"block {index} feed-forward"
-            self.feed_forward(block)
+            self.feed_forward(block, self.source(block.after_attention))
+            before = block.after_ffn
         builder.layer = "output"
         target = self.finish()
         self.x.release()
+        if self.normed:
+            self.normed.release()
         builder.emit(Opcode.HALT)
         return source, target
 
+    def source(self, norms: PlacedNorms) -> Tensor:
+        """Return what the products behind a sum read."""
+        return self.normed if norms.source and self.normed else self.x
+
+    def gains(self, norms: PlacedNorms) -> list[Region]:
+        """Load what the norms behind a sum need; the caller gives it back."""
+        return [self.builder.load_norm(norm) for norm in (norms.source, norms.stream) if norm]
+
+    def norm(self, norms: PlacedNorms, gains: list[Region], x: Region, first: int) -> None:
+        """Norm the rows of a sum: first into what the next product reads, then in place."""
+        gains = list(gains)
+        if norms.source and self.normed:
+            y = self.normed.open(first, x.rows, load=False)
+            self.builder.norm(norms.source, gains.pop(0), x, y)
+            self.normed.close(y, first)
+        if norms.stream:
+            self.builder.norm(norms.stream, gains.pop(0), x, x)
+
+    def give(self, regions: list[Region]) -> None:
+        """Give regions back."""
+        for region in regions:
+            self.builder.pad.give(region)
+
     def embed(self, source: int, pitch: int) -> None:
         """Fill x from the rows that the host wrote."""
-        builder, norm = self.builder, self.model.embedding_norm
-        gains = builder.load_norm(norm) if norm else None
+        builder, norms = self.builder, self.model.embedding
+        gains = self.gains(norms)
         for first, rows in self.blocks():
             x = self.x.open(first, rows, load=False)
             if self.model.patch is None:
@@ -147,49 +181,25 @@ class _Lowering:
                 builder.load(x, self.model.offsets + first * offset_pitch, pitch=offset_pitch)
                 builder.matmul(self.model.patch, patches, x, residual=True)
                 builder.pad.give(patches)
-            if norm and gains:
-                builder.norm(norm, gains, x, x)
+            self.norm(norms, gains, x, first)
             self.x.close(x, first)
-        if gains:
-            builder.pad.give(gains)
+        self.give(gains)
 
-    def attention(self, block: PlacedBlock) -> None:
+    def attention(self, block: PlacedBlock, source: Tensor) -> None:
         """Lower the attention half, from x to x."""
         builder = self.builder
-        source = self.x
-        if block.pre and self.normed:
-            source = self.normed
-            source.acquire()
-            self.norm_rows(block.norm1)
         self.context.acquire()
         self.heads(block.attention, source)
-        if source is not self.x:
-            source.release()
-
-        gains = None if block.pre else builder.load_norm(block.norm1)
+        gains = self.gains(block.after_attention)
         for first, rows in self.blocks():
             context = self.context.open(first, rows)
             x = self.x.open(first, rows)
             builder.matmul(block.attention.o, context, x, residual=True)
-            if gains:
-                builder.norm(block.norm1, gains, x, x)
             self.context.close(context, first, store=False)
+            self.norm(block.after_attention, gains, x, first)
             self.x.close(x, first)
-        if gains:
-            builder.pad.give(gains)
+        self.give(gains)
         self.context.release()
-
-    def norm_rows(self, norm: PlacedNorm) -> None:
-        """Normalise x into the tensor for it."""
-        assert self.normed is not None, "only models with norms in front come here"
-        gains = self.builder.load_norm(norm)
-        for first, rows in self.blocks():
-            x = self.x.open(first, rows)
-            y = self.normed.open(first, rows, load=False)
-            self.builder.norm(norm, gains, x, y)
-            self.x.close(x, first, store=False)
-            self.normed.close(y, first)
-        self.builder.pad.give(gains)
 
     def heads(self, part: PlacedAttention, source: Tensor) -> None:
         """Lower all heads; with lookahead, the next one's products come before this one's rest."""
@@ -251,35 +261,30 @@ class _Lowering:
         for region in (q, k, v):
             builder.pad.give(region)
 
-    def feed_forward(self, block: PlacedBlock) -> None:
+    def feed_forward(self, block: PlacedBlock, source: Tensor) -> None:
         """Lower the feed-forward half, from x to x, both products of a block one block apart."""
         builder, ffn = self.builder, block.ffn
         builder.load_table(ffn.table)
-        gains = builder.load_norm(block.norm2)
+        gains = self.gains(block.after_ffn)
         ahead = 1 if self.plan.lookahead else 0
         blocks = list(self.blocks())
-        ready: list[tuple[int, Region, Region]] = []
+        ready: list[tuple[int, int, Region]] = []
         for index in range(len(blocks) + ahead):
             if index < len(blocks):
                 first, rows = blocks[index]
-                x = self.x.open(first, rows)
-                source = x
-                if block.pre:
-                    source = builder.pad.take(rows, self.words)
-                    builder.norm(block.norm2, gains, x, source)
                 wide = builder.pad.take(rows, builder.words(ffn.up.outputs))
-                builder.matmul(ffn.up, source, wide, activate=True)
-                if block.pre:
-                    builder.pad.give(source)
-                ready.append((first, x, wide))
+                y = source.open(first, rows)
+                builder.matmul(ffn.up, y, wide, activate=True)
+                source.close(y, first, store=False)
+                ready.append((first, rows, wide))
             if index >= ahead:
-                first, x, wide = ready.pop(0)
+                first, rows, wide = ready.pop(0)
+                x = self.x.open(first, rows)
                 builder.matmul(ffn.down, wide, x, residual=True)
                 builder.pad.give(wide)
-                if not block.pre:
-                    builder.norm(block.norm2, gains, x, x)
+                self.norm(block.after_ffn, gains, x, first)
                 self.x.close(x, first)
-        builder.pad.give(gains)
+        self.give(gains)
 
     def finish(self) -> int:
         """Lower what follows the blocks; return the address of the output."""

@@ -1,4 +1,4 @@
-"""What the scheduler builds with: instructions with their loads, and tensors that may be spilled."""
+"""What the scheduler builds with: instructions and their loads, tensors that may be spilled."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from celosia.isa import Flag, Instruction, Opcode, Space
 
 __all__ = ["Builder", "Plan", "Tensor", "pieces"]
 
+#: No flag.
+NONE = Flag(0)
 #: Entries of the activation table.
 TABLE_ENTRIES = 256
 
@@ -73,7 +75,7 @@ class Builder:
         self.labels: list[str] = []
         self.layer = ""
 
-    def emit(self, opcode: Opcode, flags: Flag = Flag(0), **operands: int) -> None:
+    def emit(self, opcode: Opcode, flags: Flag = NONE, **operands: int) -> None:
         """Append one instruction."""
         self.program.append(Instruction(opcode, operands, flags))
         self.labels.append(self.layer)
