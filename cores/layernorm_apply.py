@@ -43,9 +43,16 @@ class ElementNormaliser(wiring.Component):
     #: Cycles from element to normal form.
     latency = 1 + Multiplier.latency + 4
 
-    x: In(signed(16))
-    scale: In(RowScale)
-    zq: Out(signed(20))
+    x: Signal
+    scale: RowScale
+    zq: Signal
+
+    def __init__(self) -> None:
+        super().__init__({
+            "x": In(signed(16)),
+            "scale": In(RowScale),
+            "zq": Out(signed(20)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -109,11 +116,20 @@ class NormLane(wiring.Component):
     #: Cycles from element to result.
     latency = ElementNormaliser.latency + Multiplier.latency + 1 + RoundingShifter.latency + 2
 
-    element: In(Element)
-    scale: In(RowScale)
-    enable: In(1)
-    shift: In(range(MAX_SHIFT + 1))
-    y: Out(signed(16))
+    element: Element
+    scale: RowScale
+    enable: Signal
+    shift: Signal
+    y: Signal
+
+    def __init__(self) -> None:
+        super().__init__({
+            "element": In(Element),
+            "scale": In(RowScale),
+            "enable": In(1),
+            "shift": In(range(MAX_SHIFT + 1)),
+            "y": Out(signed(16)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -55,10 +55,18 @@ class RowVariance(wiring.Component):
         Their means and variances, in order.
     """
 
-    n: In(13)
-    epsilon: In(32)
-    i: In(stream.Signature(Sums))
-    o: Out(stream.Signature(Variance))
+    n: Signal
+    epsilon: Signal
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self) -> None:
+        super().__init__({
+            "n": In(13),
+            "epsilon": In(32),
+            "i": In(stream.Signature(Sums)),
+            "o": Out(stream.Signature(Variance)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -134,8 +142,14 @@ class RowRoot(wiring.Component):
         Means and roots, in order.
     """
 
-    i: In(stream.Signature(Variance))
-    o: Out(stream.Signature(Root))
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self) -> None:
+        super().__init__({
+            "i": In(stream.Signature(Variance)),
+            "o": Out(stream.Signature(Root)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -191,9 +205,16 @@ class RowGain(wiring.Component):
         Their scales, in order.
     """
 
-    n: In(13)
-    i: In(stream.Signature(Root))
-    o: Out(stream.Signature(RowScale))
+    n: Signal
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self) -> None:
+        super().__init__({
+            "n": In(13),
+            "i": In(stream.Signature(Root)),
+            "o": Out(stream.Signature(RowScale)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -287,11 +308,20 @@ class RowScaler(wiring.Component):
     #: Rows that it holds when it cannot take another one.
     capacity = 3 + DEPTH
 
-    n: In(13)
-    epsilon: In(32)
-    i: In(stream.Signature(Sums))
-    o: Out(stream.Signature(RowScale))
-    found: Out(1)
+    n: Signal
+    epsilon: Signal
+    i: stream.Interface
+    o: stream.Interface
+    found: Signal
+
+    def __init__(self) -> None:
+        super().__init__({
+            "n": In(13),
+            "epsilon": In(32),
+            "i": In(stream.Signature(Sums)),
+            "o": Out(stream.Signature(RowScale)),
+            "found": Out(1),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -243,6 +243,7 @@ async def keeps_its_rate(dut, words):
     pad = await run(dut, [norm], stall=0.0, delay=3)
     per_row = max(words * max(4, LANES // CONFIG.vector_lanes), LayerNorm.ROW_CYCLES)
     ends = np.array(pad.cycles[words - 1 :: words])
-    assert ends[-1] - ends[9] <= 10 * per_row
+    # The root of one row may take nine cycles more than that of another.
+    assert ends[-1] - ends[9] <= 10 * per_row + 9
     # The first row takes two passes and the scalars' time.
     assert ends[0] <= 2 * per_row + 160
