@@ -1,0 +1,86 @@
+"""Runs compiled programs on the golden machine, in order and in every order tokens allow."""
+
+import numpy as np
+
+from celosia.golden.machine import GoldenMachine
+from celosia.isa import Cause, Opcode, disassemble
+from celosia.runtime.host import finish, prepare
+
+#: Instructions of one unit that may be under way at once.
+WINDOW = 3
+
+
+def load(program):
+    """The window with the image in it, and nothing but noise behind that."""
+    size = max(section.address + section.bytes for section in program.sections)
+    memory = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
+    return memory
+
+
+def write_input(program, memory, values):
+    for address, data in prepare(program, values):
+        memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
+
+
+def run(program, values, memory=None):
+    """The output for one input, and what the machine counted."""
+    memory = load(program) if memory is None else memory
+    write_input(program, memory, values)
+    result = GoldenMachine(program.config, memory).run(program.entry)
+    assert result.cause is Cause.NONE
+    return finish(program, memory), result
+
+
+def run_shuffled(instructions, machine, rng):
+    """Execute in a random order that the tokens allow.
+
+    Instructions of a unit start and end in order, several under way at once; each takes effect
+    as a whole at some time between.
+    """
+    queues = {}
+    for instruction in instructions:
+        queues.setdefault(instruction.unit, []).append(instruction)
+    halt = queues.pop(None)
+    assert [ins.opcode for ins in halt] == [Opcode.HALT]
+    tokens, under_way = {}, {unit: [] for unit in queues}
+    while any(queues.values()) or any(under_way.values()):
+        moves = []
+        for unit, queue in queues.items():
+            flight = under_way[unit]
+            if queue and len(flight) < WINDOW and all(tokens.get((s, unit)) for s in queue[0].wait):
+                moves.append(("start", unit, 0))
+            moves += [("execute", unit, i) for i, (_, done) in enumerate(flight) if not done]
+            if flight and flight[0][1]:
+                moves.append(("end", unit, 0))
+        assert moves, "deadlock"
+        what, unit, i = moves[rng.integers(len(moves))]
+        flight = under_way[unit]
+        if what == "start":
+            instruction = queues[unit].pop(0)
+            for source in instruction.wait:
+                tokens[source, unit] -= 1
+            flight.append((instruction, False))
+        elif what == "execute":
+            machine._execute(flight[i][0], 0)
+            flight[i] = flight[i][0], True
+        else:
+            for target in flight.pop(0)[0].signal:
+                tokens[unit, target] = tokens.get((unit, target), 0) + 1
+                assert tokens[unit, target] <= 255
+    assert not any(tokens.values())
+
+
+def agrees_in_any_order(program, values, seeds=3):
+    """Whether shuffled runs leave the memory of the run in order."""
+    expected = load(program)
+    run(program, values, expected)
+    instructions = disassemble(program.image[program.entry :])
+    for seed in range(seeds):
+        memory = load(program)
+        write_input(program, memory, values)
+        machine = GoldenMachine(program.config, memory)
+        run_shuffled(instructions, machine, np.random.default_rng(seed))
+        if not np.array_equal(memory, expected):
+            return False
+    return True
