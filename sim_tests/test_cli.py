@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from celosia import isa
 from celosia.cli import app, doctor
 from celosia.compiler.datasets import models_root
 from celosia.compiler.program import Program
+from celosia.errors import CelosiaError
 from celosia.runtime.compare import Difference, compare, mac_cycles
 from celosia.runtime.devices import Batch, Run
 from celosia.runtime.golden_device import GoldenDevice
@@ -317,3 +319,35 @@ def test_every_mismatch_is_found_and_placed(folder):
     assert counter.where == "counter mac_rows of input 0"
     assert section.where == f"section {program.sections[0].name}"
     assert (section.address, section.bytes) == (weights + 2, 2)
+
+
+def script(name: str):
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_tables_are_written_from_records(tmp_path):
+    readme_tables = script("readme_tables")
+    figures = {"unit": "cycles/s", "limit": None, "config": "bench", "how": "…"}
+    records = [
+        {"name": "sim.speed", "value": 254321, "target": 200_000, **figures},
+        {"name": "util.x", "value": 0.98765, "target": 0.98, **figures, "unit": "1"},
+    ]
+    text = "a\n<!-- figures: sim. area. -->\nold\n<!-- end -->\nb\n<!-- figures: fmax. -->\nkept\n"
+    text += "<!-- end -->\n"
+    new = readme_tables.rewrite(text, records)
+    assert "| `sim.speed` | 254,321 | 200,000 | – | cycles/s | bench |" in new
+    assert "old" not in new and "kept" in new and "util.x" not in new
+    assert new.startswith("a\n<!-- figures: sim. area. -->\n|") and "<!-- end -->\nb\n" in new
+    assert readme_tables.rewrite(new, records) == new
+    (tmp_path / "r.json").write_text("nothing")
+    with pytest.raises(CelosiaError, match=r"r\.json: not a file of records"):
+        readme_tables.read_records([tmp_path / "r.json"])
+
+
+def test_the_readme_has_tables_for_the_records():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert script("readme_tables").TABLE.search(readme)

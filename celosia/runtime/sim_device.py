@@ -16,6 +16,7 @@ from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, DeviceError
 from celosia.isa import COUNTERS, MEMORY_WINDOW, REGISTERS
+from celosia.runtime.compare import mac_cycles
 from celosia.runtime.devices import (
     Batch,
     Run,
@@ -60,8 +61,9 @@ class SimDevice:
         Cycles from a memory request to its first beat; external memory only.
     bandwidth : int
         Beats that the memory moves each way in 256 cycles.
-    max_cycles : int
-        Longest run; one that takes longer is an error.
+    max_cycles : int, optional
+        Longest run; one that takes longer is an error. By default a hundred times what the
+        products need, and ten million.
     """
 
     name = "sim"
@@ -74,7 +76,7 @@ class SimDevice:
         *,
         latency: int = 40,
         bandwidth: int = 256,
-        max_cycles: int = 1 << 31,
+        max_cycles: int | None = None,
     ) -> None:
         self.config = config
         self.verilog = verilog
@@ -120,10 +122,11 @@ class SimDevice:
         program.check_config(self.config)
         check_inputs(program, inputs)
         size = window_size(program)
+        limit = self.max_cycles or 100 * mac_cycles(program) + 10_000_000
         simulation = self.build(size)
         with tempfile.TemporaryDirectory(prefix="celosia-") as name:
             folder = Path(name)
-            self._write_script(folder, program, inputs, size)
+            self._write_script(folder, program, inputs, size, limit)
             with _watch(folder / "log.txt", progress):
                 run_simulation(
                     simulation,
@@ -134,7 +137,7 @@ class SimDevice:
                 )
             report = json.loads((folder / "report.json").read_text())
             log = [int(line, 16) for line in (folder / "log.txt").read_text().split()]
-            self._check(program, report["failure"], log)
+            self._check(program, report["failure"], log, limit)
             runs = []
             for index in range(len(inputs)):
                 counters = dict(zip(READ, log[index * len(READ) :], strict=False))
@@ -147,7 +150,7 @@ class SimDevice:
         return Batch(tuple(runs), memory, report["seconds"], report["cycles"])
 
     def _write_script(
-        self, folder: Path, program: Program, inputs: Sequence[Writes], size: int
+        self, folder: Path, program: Program, inputs: Sequence[Writes], size: int, limit: int
     ) -> None:
         """Write the host's script, and the files that it loads."""
         image = program.image + bytes(-len(program.image) % 4)
@@ -161,7 +164,7 @@ class SimDevice:
                 name = f"i{index}_{number}"
                 (folder / name).write_bytes(data)
                 lines.append(f"L {address:x} {len(data):x} {name}")
-            lines += [f"W {REGISTERS['control']:x} 1", f"I {self.max_cycles:x}"]
+            lines += [f"W {REGISTERS['control']:x} 1", f"I {limit:x}"]
             lines += [f"R {REGISTERS[name]:x}" for name in READ]
             lines += [
                 f"D {tensor.address:x} {output_span(program, tensor):x} o{index}_{number}"
@@ -170,7 +173,7 @@ class SimDevice:
         lines += [f"D 0 {size:x} memory", "E"]
         (folder / "script.txt").write_text("\n".join(lines) + "\n")
 
-    def _check(self, program: Program, failure: int, log: list[int]) -> None:
+    def _check(self, program: Program, failure: int, log: list[int], limit: int) -> None:
         """Raise what went wrong, if anything did; drops the digest from the log."""
         digest = int.from_bytes(self.config.digest(), "little")
         if log and log[0] != digest:
@@ -187,7 +190,7 @@ class SimDevice:
         if failure == 2:
             raise CheckFailed(
                 f"{program.model}: input {len(ended)}: the machine did not end within "
-                f"{self.max_cycles} cycles"
+                f"{limit} cycles"
             )
         if failure:
             raise CheckFailed(f"{program.model}: {_FAILURES[failure]}")

@@ -1,0 +1,81 @@
+"""Writes the tables of measured figures in README.md from the records of the benchmarks.
+
+A table stands between `<!-- figures: PREFIX … -->` and `<!-- end -->`: one line for each record
+whose name begins with one of the prefixes, in the order of the records. Without records for a
+table it stays as it is.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from celosia.atomic import atomic_write
+from celosia.errors import CelosiaError
+
+ROOT = Path(__file__).parents[1]
+TABLE = re.compile(r"(<!-- figures: (?P<prefixes>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def read_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read the records of the benchmarks, a list in each file."""
+    records = []
+    for path in paths:
+        try:
+            records += json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CelosiaError(f"{path}: not a file of records: {error}") from error
+    return records
+
+
+def value(number: float | None, unit: str) -> str:
+    """Write a figure with the digits that mean something."""
+    if number is None:
+        return "–"
+    if unit in ("1", "", "share", "ratio") and abs(number) <= 1:
+        return f"{number:.4g}"
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of some records as Markdown."""
+    lines = ["| figure | measured | target | limit | unit | machine |"]
+    lines.append("| --- | ---: | ---: | ---: | --- | --- |")
+    for record in records:
+        figures = (value(record[key], record["unit"]) for key in ("value", "target", "limit"))
+        cells = [f"`{record['name']}`", *figures, record["unit"], str(record["config"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def rewrite(text: str, records: Sequence[dict[str, Any]]) -> str:
+    """Return `text` with its tables written anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        prefixes = tuple(match["prefixes"].split())
+        chosen = [record for record in records if record["name"].startswith(prefixes)]
+        return match[1] + table(chosen) + match[3] if chosen else match[0]
+
+    return TABLE.sub(replace, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", nargs="*", type=Path, help="JSON files; build/bench/*.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    arguments = parser.parse_args()
+    paths = arguments.records or sorted((ROOT / "build" / "bench").glob("*.json"))
+    if not paths:
+        raise CelosiaError("no records; run `make bench` first, or name files")
+    text = arguments.readme.read_text()
+    atomic_write(arguments.readme, rewrite(text, read_records(paths)))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CelosiaError as error:
+        sys.exit(f"error: {error}")
