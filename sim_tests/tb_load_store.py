@@ -351,6 +351,19 @@ async def loads_stream_a_beat_each_cycle(dut, space, gap):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(space=[Space.ROWS16, Space.ROWS8])
+async def a_long_store_waits_for_memory(dut, space):
+    bench = Bench(dut, (1, 1, 1, 0))
+    await bench.start()
+    # More beats than can wait in the writer.
+    operands = {"rows": 1, "words": 150, "pitch": 0, "base": 20, "stride": 0, "slot": 0}
+    load = Move(Opcode.LOAD, Space.ROWS16, operands | {"address": 0})
+    store = Move(Opcode.STORE, space, operands | {"address": SIZE // 2})
+    await bench.run([load, store])
+    bench.check_memory()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(opcode=[Opcode.LOAD, Opcode.STORE])
 async def a_row_outside_the_window_stops_it(dut, opcode):
     bench = Bench(dut)
