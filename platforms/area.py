@@ -1,10 +1,6 @@
 """Size and speed of one core on an ECP5, alone: synthesis, placement and routing by open tools."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +12,10 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 from amaranth.lib.wiring import Component, Flow
 
-from celosia.errors import ToolError
 from celosia.platforms.ecp5 import ECP5Cells
+from celosia.platforms.tools import run_tool
 
-__all__ = ["Registered", "measure_core", "run_tool", "synthesize_core"]
+__all__ = ["Registered", "measure_core", "synthesize_core"]
 
 _PACKAGE = "CABGA756"
 
@@ -167,39 +163,8 @@ def synthesize_core(
     (build / "top.ys").write_text(
         "read_rtlil top.il\nsynth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
     )
-    run_tool("yosys", "top.ys", build)
+    run_tool("yosys", ["-q", "-l", "yosys.log", "top.ys"], build, log="yosys.log")
     return Counter(cell["type"] for cell in _netlist(build)["cells"].values())
-
-
-def run_tool(tool: str, arguments: str, build: Path) -> None:
-    """Run one of the open tools in `build`, with file names relative to it; keep its log there.
-
-    The environment variable of the tool (YOSYS, NEXTPNR_ECP5) names the program to run;
-    otherwise the tool itself is taken from the path, the one from the Python package first.
-
-    Raises
-    ------
-    ToolError
-        If the tool is missing or fails.
-    """
-    variable = tool.upper().replace("-", "_")
-    names = [os.environ[variable]] if variable in os.environ else [f"yowasp-{tool}", tool]
-    # An environment that was not activated still has its own tools beside the interpreter.
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    program = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
-    if program is None:
-        raise ToolError(
-            f"{tool} was not found (tried {', '.join(names)}); install the package "
-            f"yowasp-{tool} or set {variable}"
-        )
-    log = build / f"{tool}.log"
-    command = [program, "-q", "-l", log.name, *arguments.split()]
-    done = subprocess.run(command, cwd=build, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        logged = log.read_text(errors="replace") if log.exists() else ""
-        lines = (logged + done.stderr).strip().splitlines() or [f"status {done.returncode}"]
-        errors = [line for line in lines if "ERROR" in line]
-        raise ToolError(f"{tool} failed: {(errors or lines)[-1]}")
 
 
 def _netlist(build: Path) -> dict[str, Any]:
@@ -217,12 +182,10 @@ def _count_flip_flops_at_ports(build: Path) -> int:
 
 def _route(build: Path, options: str) -> dict[str, Any]:
     """Place and route `top.json` alone and return the tool's report."""
-    run_tool(
-        "nextpnr-ecp5",
-        f"{options} --package {_PACKAGE} --out-of-context --timing-allow-fail "
-        "--json top.json --report report.json",
-        build,
-    )
+    log = "nextpnr-ecp5.log"
+    arguments = f"-q -l {log} {options} --package {_PACKAGE} --out-of-context"
+    arguments += " --timing-allow-fail --json top.json --report report.json"
+    run_tool("nextpnr-ecp5", arguments.split(), build, log=log)
     return json.loads((build / "report.json").read_text())
 
 

@@ -10,8 +10,11 @@ __all__ = ["REMOVE_COLLISION_LOGIC", "ECP5Cells"]
 #: LUTs per memory); pass it as `script_after_read`. It tells yosys that a word read in the cycle in
 #: which it is written may have any value. This is safe only in a design in which no read port is
 #: enabled at the address that a write port of the same memory writes in that cycle, or in which
-#: such a word is never used; prove it. The mask has one bit per write port: here, one.
-REMOVE_COLLISION_LOGIC = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+#: such a word is never used; prove it. Touched are synchronous read ports of memories with one
+#: write port that are not transparent: the others keep their logic.
+REMOVE_COLLISION_LOGIC = (
+    "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:TRANSPARENCY_MASK=1'0 %i"
+)
 
 _OPERAND_WIDTH = 18
 

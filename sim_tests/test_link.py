@@ -5,7 +5,7 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
-from harness import CACHE, emit
+from harness import simulate
 from hypothesis import given
 from hypothesis import strategies as st
 from stand_in import StandIn
@@ -13,7 +13,6 @@ from stand_in import StandIn
 from celosia.errors import DeviceError
 from celosia.rtl.bridge import UARTBridge
 from celosia.runtime.link import SerialLink, decode_frames, encode_frame, open_port
-from celosia.runtime.verilator import build_simulation, run_simulation
 
 DIVISOR = 5
 
@@ -63,9 +62,7 @@ def silence(request):
 
 
 def test_link_over_the_pins(tmp_path):
-    # Without lint: Verilator wants a default in every `case`; state machines have none.
-    simulation = build_simulation(emit(Device(), tmp_path / "top.v"), "top", CACHE)
-    run_simulation(simulation, "tb_link", tmp_path, env={"DIVISOR": DIVISOR})
+    simulate(Device(), "tb_link", tmp_path, DIVISOR=DIVISOR)
 
 
 @given(st.lists(st.binary(min_size=4, max_size=40), max_size=4), st.binary(max_size=5))

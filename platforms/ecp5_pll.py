@@ -1,0 +1,184 @@
+"""Clock generator of Lattice ECP5: its settings for a frequency, and the circuit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from amaranth import ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.lib.cdc import ResetSynchronizer
+
+from celosia.errors import ConfigError
+
+__all__ = ["ECP5Clock", "PLLSettings", "solve_pll"]
+
+_MEGA = 1e6
+#: Limits of the data sheet in MHz: input, phase detector, oscillator, output.
+_INPUT = (8, 400)
+_DETECTOR = (3.125, 400)
+_OSCILLATOR = (400, 800)
+_OUTPUT = (3.125, 400)
+#: Largest divisors of reference, feedback and output.
+_MOST_REFERENCE, _MOST_FEEDBACK, _MOST_OUTPUT = 128, 80, 128
+#: An oscillator in the middle of its range has the least jitter.
+_BEST_OSCILLATOR = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PLLSettings:
+    """Divisors of an EHXPLLL, one output of which is fed back; frequencies in MHz."""
+
+    reference: float
+    reference_divisor: int
+    feedback_divisor: int
+    #: Of the output that is fed back.
+    loop_divisor: int
+    #: Of the output that is used.
+    output_divisor: int
+
+    @property
+    def loop(self) -> float:
+        """Frequency of the output that is fed back."""
+        return self.reference * self.feedback_divisor / self.reference_divisor
+
+    @property
+    def oscillator(self) -> float:
+        """Frequency of the oscillator."""
+        return self.loop * self.loop_divisor
+
+    @property
+    def output(self) -> float:
+        """Frequency of the output that is used."""
+        return self.oscillator / self.output_divisor
+
+
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _settings(reference: float, frequency: float) -> Iterator[PLLSettings]:
+    """Yield what is within all limits; of the output's divisors only the best ones."""
+    divisors = product(
+        range(1, _MOST_REFERENCE + 1), range(1, _MOST_FEEDBACK + 1), range(1, _MOST_OUTPUT + 1)
+    )
+    for reference_divisor, feedback_divisor, loop_divisor in divisors:
+        detector = reference / reference_divisor
+        loop = detector * feedback_divisor
+        oscillator = loop * loop_divisor
+        if not (
+            _within(detector, _DETECTOR)
+            and _within(loop, _OUTPUT)
+            and _within(oscillator, _OSCILLATOR)
+        ):
+            continue
+        output_divisor = min(max(round(oscillator / frequency), 1), _MOST_OUTPUT)
+        if _within(oscillator / output_divisor, _OUTPUT):
+            yield PLLSettings(
+                reference=reference,
+                reference_divisor=reference_divisor,
+                feedback_divisor=feedback_divisor,
+                loop_divisor=loop_divisor,
+                output_divisor=output_divisor,
+            )
+
+
+def solve_pll(reference: float, frequency: float) -> PLLSettings:
+    """Return the settings that make `frequency` of `reference`, both in MHz.
+
+    Of the nearest ones, those with the fastest phase detector count, and of these those with the
+    oscillator nearest to the middle of its range. At 25 MHz all are within 0.3 % of `frequency`.
+
+    Raises
+    ------
+    ConfigError
+        If a frequency is out of range.
+    """
+    for name, value, limits in (
+        ("reference clock", reference, _INPUT),
+        ("clock", frequency, _OUTPUT),
+    ):
+        if not _within(value, limits):
+            raise ConfigError(
+                f"{name} must be between {limits[0]:g} and {limits[1]:g} MHz, not {value:g}"
+            )
+    return min(
+        _settings(reference, frequency),
+        key=lambda s: (
+            round(abs(s.output - frequency), 6),
+            s.reference_divisor,
+            abs(s.oscillator - _BEST_OSCILLATOR),
+        ),
+    )
+
+
+class ECP5Clock(Elaboratable):
+    """Clock and reset of the domain `sync`: an EHXPLLL; in reset until its clock is stable.
+
+    Parameters
+    ----------
+    settings : PLLSettings
+        Divisors.
+    clock : Signal
+        The reference clock.
+    reset : Signal
+        Holds the domain in reset; of any clock.
+    """
+
+    def __init__(self, settings: PLLSettings, clock: Signal, reset: Signal) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.reset = reset
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        settings = self.settings
+        generated, loop, locked = Signal(name="generated_clock"), Signal(), Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            # The place and route tools take the frequencies from these.
+            a_FREQUENCY_PIN_CLKI=f"{settings.reference:.6f}",
+            a_FREQUENCY_PIN_CLKOP=f"{settings.loop:.6f}",
+            a_FREQUENCY_PIN_CLKOS=f"{settings.output:.6f}",
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC",
+            p_OUTDIVIDER_MUXD="DIVD",
+            p_FEEDBK_PATH="CLKOP",
+            p_CLKI_DIV=settings.reference_divisor,
+            p_CLKFB_DIV=settings.feedback_divisor,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=settings.loop_divisor,
+            # Any phase would do: nothing relates this clock to the one of the board.
+            p_CLKOP_CPHASE=settings.loop_divisor - 1,
+            p_CLKOP_FPHASE=0,
+            p_CLKOS_ENABLE="ENABLED",
+            p_CLKOS_DIV=settings.output_divisor,
+            p_CLKOS_CPHASE=settings.output_divisor - 1,
+            p_CLKOS_FPHASE=0,
+            i_CLKI=self.clock,
+            i_CLKFB=loop,
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=1,
+            i_PHASESTEP=1,
+            i_PHASELOADREG=1,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            i_ENCLKOS=0,
+            o_CLKOP=loop,
+            o_CLKOS=generated,
+            o_LOCK=locked,
+        )
+        m.d.comb += ClockSignal().eq(generated)
+        m.submodules.reset = ResetSynchronizer(~locked | self.reset)
+        platform.add_clock_constraint(generated, settings.output * _MEGA)
+        return m

@@ -1,0 +1,103 @@
+"""What a build takes, module by module, and what limits its clock."""
+
+import json
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESOURCES", "critical_path", "used", "utilisation_by_module"]
+
+#: Cells of the netlist that count as what; a cell may be several LUTs.
+_CELLS = {
+    "LUT4": {"LUT4": 1, "LUT": 1},
+    # A carry cell holds two bits, each with a LUT of its own.
+    "CCU2C": {"CCU2C": 1, "LUT": 2},
+    # A distributed RAM of 16 x 4 takes four LUTs to read, and two sites of a slice to write.
+    "TRELLIS_DPR16X4": {"RAM16X4": 1, "LUT": 4},
+    "TRELLIS_FF": {"FF": 1},
+    "MULT18X18D": {"MULT18X18D": 1},
+    "DP16KD": {"DP16KD": 1},
+    "PDPW16KD": {"DP16KD": 1},
+}
+#: What is counted, in the order of a table: LUTs of any use, then what they are part of.
+RESOURCES = ("LUT", "FF", "MULT18X18D", "DP16KD", "LUT4", "CCU2C", "RAM16X4")
+
+
+def utilisation_by_module(
+    netlist: Path, opened: Collection[str], *, top: str = "top"
+) -> dict[str, dict[str, int]]:
+    """Count the cells of a flattened netlist by the modules that they come from.
+
+    Synthesis names each cell after a signal of the design that it makes, or helps to make, and so
+    by the module in which that signal is; where logic of two modules was joined, the cell counts
+    for one of them.
+
+    Parameters
+    ----------
+    netlist : Path
+        JSON that yosys wrote.
+    opened : collection of str
+        Paths of the modules whose submodules are counted each by itself; the path of the top
+        module is empty. What lies directly in such a module counts for the module.
+    top : str
+        Name of the top module.
+
+    Returns
+    -------
+    dict
+        The `RESOURCES` of each module, by its path; the modules are disjoint.
+    """
+    cells = json.loads(netlist.read_text())["modules"][top]["cells"]
+    scopes = {"", *(name for name, cell in cells.items() if cell["type"] == "$scopeinfo")}
+    table: dict[str, Counter[str]] = {}
+    for name, cell in cells.items():
+        counted = _CELLS.get(cell["type"])
+        if counted:
+            module = _group(name, scopes, opened)
+            table.setdefault(module, Counter()).update(counted)
+    return {
+        module: {resource: table[module][resource] for resource in RESOURCES}
+        for module in sorted(table)
+    }
+
+
+def _group(name: str, scopes: Collection[str], opened: Collection[str]) -> str:
+    """Return the path of the module that the cell called `name` counts for."""
+    path = ""
+    while path in opened:
+        rest = name.removeprefix(f"{path}.") if path else name
+        # The names of signals have dots too, so only scopes are modules.
+        step = f"{path}.{rest.partition('.')[0]}" if path else rest.partition(".")[0]
+        if "." not in rest or step not in scopes:
+            break
+        path = step
+    return path
+
+
+def used(report: dict[str, Any], resource: str) -> int:
+    """Return how many of a resource are placed, from nextpnr's report."""
+    return report["utilization"][resource]["used"]
+
+
+def critical_path(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the slowest path between two registers, from nextpnr's report.
+
+    The keys are `from`, `to` (cells), `delay_ns`, of that `routing_ns`, and `steps`, the cells
+    passed between the registers. Without any such path the result is empty.
+    """
+    paths = [
+        path["path"]
+        for path in report["critical_paths"]
+        if path["from"] == path["to"] and path["path"]
+    ]
+    if not paths:
+        return {}
+    path = max(paths, key=lambda path: sum(step["delay"] for step in path))
+    return {
+        "from": path[0]["from"]["cell"],
+        "to": path[-1]["to"]["cell"],
+        "delay_ns": round(sum(step["delay"] for step in path), 2),
+        "routing_ns": round(sum(s["delay"] for s in path if s["type"] == "routing"), 2),
+        "steps": sum(step["type"] == "logic" for step in path),
+    }
