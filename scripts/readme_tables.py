@@ -34,7 +34,7 @@ def read_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def value(number: float | None, unit: str) -> str:
     """Write a figure with the digits that mean something."""
     if number is None:
-        return "–"
+        return "-"
     if unit in ("1", "", "share", "ratio") and abs(number) <= 1:
         return f"{number:.4g}"
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"

@@ -339,7 +339,7 @@ def test_readme_tables_are_written_from_records(tmp_path):
     text = "a\n<!-- figures: sim. area. -->\nold\n<!-- end -->\nb\n<!-- figures: fmax. -->\nkept\n"
     text += "<!-- end -->\n"
     new = readme_tables.rewrite(text, records)
-    assert "| `sim.speed` | 254,321 | 200,000 | – | cycles/s | bench |" in new
+    assert "| `sim.speed` | 254,321 | 200,000 | - | cycles/s | bench |" in new
     assert "old" not in new and "kept" in new and "util.x" not in new
     assert new.startswith("a\n<!-- figures: sim. area. -->\n|") and "<!-- end -->\nb\n" in new
     assert readme_tables.rewrite(new, records) == new

@@ -165,7 +165,7 @@ class SimDevice:
                 (folder / name).write_bytes(data)
                 lines.append(f"L {address:x} {len(data):x} {name}")
             lines += [f"W {REGISTERS['control']:x} 1", f"I {limit:x}"]
-            lines += [f"R {REGISTERS[name]:x}" for name in READ]
+            lines += [*(f"R {REGISTERS[name]:x}" for name in READ), "X"]
             lines += [
                 f"D {tensor.address:x} {output_span(program, tensor):x} o{index}_{number}"
                 for number, tensor in enumerate(program.outputs)
@@ -188,9 +188,11 @@ class SimDevice:
                 cause, address = (state[READ.index(name)] for name in ("cause", "fault_address"))
                 raise fault_error(program, cause, address, device=self.name)
         if failure == 2:
+            counters = dict(zip(READ, ended[-1], strict=True))
+            busy = [f"{name} {counters[name]:,}" for name in COUNTERS if counters[name]]
             raise CheckFailed(
-                f"{program.model}: input {len(ended)}: the machine did not end within "
-                f"{limit} cycles"
+                f"{program.model}: input {len(ended) - 1}: the machine did not end within "
+                f"{limit} cycles\nits counters: {', '.join(busy)}"
             )
         if failure:
             raise CheckFailed(f"{program.model}: {_FAILURES[failure]}")

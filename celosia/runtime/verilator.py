@@ -29,9 +29,10 @@ from celosia.runtime.verilator_tools import (
 __all__ = ["Simulation", "build_simulation", "run_simulation"]
 
 #: Assertions of the design stop the run. Amaranth has no unknown values, and its Verilog leaves
-#: widths to the language.
+#: widths to the language; cases without a default follow an assignment of it; a
+#: port may bear a name that C++ knows.
 FLAGS = ["-O3", "--assert", "--x-assign", "fast", "--x-initial", "fast"]
-QUIET = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"]
+QUIET = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-SYMRSVDWORD"]
 
 #: Lines of a log that an error message shows.
 TAIL = 12

@@ -6,6 +6,7 @@
 //   L offset bytes file     a file to the window's memory
 //   D offset bytes file     the window's memory to a file
 //   E                       end
+//   X                       end, if the interrupt did not come
 //
 // Numbers are hexadecimal, offsets and bytes multiples of 4. On-chip memory is reached through the
 // machine's own register port. `failure` at the end: 1 script, 2 no interrupt, 3 error response,
@@ -130,7 +131,7 @@ module sim_top (
     end
 
     task fail(input [7:0] why);
-        failure <= why;
+        if (failure == 0) failure <= why;
         state <= END;
     endtask
 
@@ -168,6 +169,7 @@ module sim_top (
                 else move(DUMP);
             end
             "E": state <= END;
+            "X": if (failure != 0) state <= END;
             default: fail(1);
         endcase
     endtask
@@ -224,7 +226,10 @@ module sim_top (
             WAIT: begin
                 left <= left - 1;
                 if (interrupt) state <= FETCH;
-                else if (left == 0) fail(2);
+                else if (left == 0) begin
+                    failure <= 2;
+                    state <= FETCH;  // the counters say where it hangs
+                end
             end
             LOAD, DUMP: if (left == 0) begin
                 $fclose(file);
