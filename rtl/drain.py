@@ -11,7 +11,7 @@ from celosia.rtl.accumulators import AccumulatorRead, Accumulators
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
 from celosia.rtl.parameters import ParameterRead
-from celosia.rtl.passes import Drain, DrainKind, address_bits, index_bits
+from celosia.rtl.passes import Drain, DrainKind, address_bits, index_bits, part_bits
 from celosia.rtl.reciprocals import ReciprocalRead
 
 __all__ = ["DrainRows", "DrainTag"]
@@ -30,7 +30,7 @@ class DrainTag(data.StructLayout):
             "activate": 1,
             "address": address_bits(config),
             "slot": index_bits(config.exponent_slots),
-            "part": index_bits(config.lanes // config.columns),
+            "part": part_bits(config.lanes // config.columns),
             "resets_exponent": 1,
             "ends": 1,
             "row": index_bits(config.attention_rows),
@@ -105,7 +105,7 @@ class DrainRows(wiring.Component):
         # Stage 0: let a row go.
         closed = Signal(8)  # groups that are complete and not drained
         row = Signal(index_bits(config.accumulator_rows))
-        part = Signal(max(1, index_bits(config.lanes // config.columns)))
+        part = Signal(part_bits(config.lanes // config.columns))
         offset = Signal(index_bits(config.accumulator_rows))
         address = Signal(address_bits(config))
         begins = Signal()
@@ -179,8 +179,7 @@ class DrainRows(wiring.Component):
         late_part = delayed(m, part, 2, "part")
         word = delayed(m, self.residuals.payload, 2, "residual")
         residual = Signal.like(rows.residual)
-        residual_part = late.part if len(Value.cast(late.part)) else 0
-        select_part(m, word, residual_part, residual)
+        select_part(m, word, late.part, residual)
         m.d.comb += [
             rows.valid.eq(delayed(m, go, 2, "go", reset_less=False)),
             rows.swap.eq(delayed(m, go & begins, 2, "begins", reset_less=False)),

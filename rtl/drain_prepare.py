@@ -16,7 +16,8 @@ __all__ = ["DrainPreparer"]
 class DrainPreparer(wiring.Component):
     """Loads the shadow parameters of the requantiser's lanes, then hands the drain on.
 
-    L steps a drain, one lane each: C for the parameters, L for the exponents of scores.
+    L steps a drain, one lane each: C for the parameters, L for the exponents of scores. `o` must be
+    taken before the drain swaps the lanes in.
 
     Members
     -------

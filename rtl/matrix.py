@@ -23,7 +23,7 @@ from celosia.rtl.residual import ResidualReader
 from celosia.rtl.results import ResultRouter
 from celosia.rtl.row_streamer import RowStreamer, SumRow
 from celosia.rtl.step_fork import StepFork
-from celosia.rtl.stream import StreamFIFO
+from celosia.rtl.stream import SkidBuffer, StreamFIFO
 from celosia.rtl.tile_loader import TileLoader
 from celosia.rtl.walk_attend import AttendWalker
 from celosia.rtl.walk_matmul import MatmulWalker
@@ -149,6 +149,7 @@ class MatrixUnit(wiring.Component):
         m.submodules.residual = residual = ResidualReader(config)
         m.submodules.parameter_buffer = parameters = ParameterBuffer(config, 2)
         m.submodules.preparer = preparer = DrainPreparer(config)
+        m.submodules.prepared = prepared = SkidBuffer(Drain(config))
         m.submodules.drain = drain = DrainRows(config)
         m.submodules.requantiser = requantiser = Requantiser(config, DrainTag(config))
         m.submodules.router = router = ResultRouter(config)
@@ -204,7 +205,8 @@ class MatrixUnit(wiring.Component):
 
         # Accumulators to the requantiser.
         connect(m, drain_queue.o, preparer.i)
-        connect(m, preparer.o, drain.i)
+        connect(m, preparer.o, prepared.i)
+        connect(m, prepared.o, drain.i)
         connect(m, preparer.load, requantiser.load)
         connect(m, preparer.parameters, parameters.reads[0])
         connect(m, preparer.exponents, flipped(self.exponents[2]))

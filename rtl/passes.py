@@ -19,12 +19,18 @@ __all__ = [
     "address_bits",
     "column_bits",
     "index_bits",
+    "part_bits",
 ]
 
 
 def index_bits(count: int) -> int:
     """Width of an index into `count` things; 0 when there is only one."""
     return (count - 1).bit_length()
+
+
+def part_bits(parts: int) -> int:
+    """Width of the index of a word's part; with a single part, a bit that means nothing."""
+    return max(1, index_bits(parts))
 
 
 def address_bits(config: MachineConfig) -> int:
@@ -64,7 +70,7 @@ class TilePass(data.StructLayout):
             "from_memory": 1,
             "base": address_bits(config),
             "stride": address_bits(config),
-            "part": index_bits(config.lanes // config.rows),
+            "part": part_bits(config.lanes // config.rows),
             "slot": index_bits(config.exponent_slots),
             "columns": column_bits(config),
         })
@@ -84,7 +90,7 @@ class RowPass(data.StructLayout):
             "releases": 1,
             "base": address_bits(config),
             "stride": address_bits(config),
-            "part": index_bits(config.lanes // config.rows),
+            "part": part_bits(config.lanes // config.rows),
             "slot": index_bits(config.exponent_slots),
             "m": index_bits(config.accumulator_rows) + 1,
             "bank": 1,
@@ -120,7 +126,7 @@ class Drain(data.StructLayout):
             "shift": 6,
             "base": address_bits(config),
             "stride": address_bits(config),
-            "part": index_bits(config.lanes // config.columns),
+            "part": part_bits(config.lanes // config.columns),
             "slot": index_bits(config.exponent_slots),
             "resets_exponent": 1,
             "residual": 1,

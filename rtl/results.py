@@ -1,6 +1,6 @@
 """Sends drained rows on: results to the scratchpad, scores to the softmax."""
 
-from amaranth import Cat, Module, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -69,7 +69,7 @@ class ResultRouter(wiring.Component):
             softmax.logits.data.eq(rows.data),
             softmax.logits.lane_mask.eq(tag.mask),
             softmax.logits.row.eq(tag.row),
-            softmax.logits.part.eq(tag.part if len(Value.cast(tag.part)) else 0),
+            softmax.logits.part.eq(tag.part),
             softmax.logits.first.eq(tag.first),
             softmax.logits.last.eq(tag.last),
             self.parity.eq(delayed(m, tag.parity, softmax.latency, "parity")),
@@ -79,6 +79,7 @@ class ResultRouter(wiring.Component):
         # Results.
         parts = self.config.lanes // self.config.columns
         late = activation.o.tag
+        results = Signal.like(activation.o.data)
         write = self.writes.payload
         m.d.comb += [
             activation.i.valid.eq(rows.valid & ~tag.scores),
@@ -90,8 +91,11 @@ class ResultRouter(wiring.Component):
             write.slot.eq(late.slot),
             write.first.eq(late.resets_exponent),
             write.mask.eq((1 << late.part) if parts > 1 else 1),
-            Value.cast(write.data).eq(Cat([Value.cast(activation.o.data)] * parts)),
+            Value.cast(write.data).eq(Cat([Value.cast(results)] * parts)),
         ]
+        # A function of 0 need not be 0.
+        for column, result in enumerate(activation.o.data):
+            m.d.comb += results[column].eq(Mux(late.mask[column], result, 0))
         ends = Signal()
         m.d.comb += ends.eq(activation.o.valid & late.ends)
         cycles = Scratchpad.write_latency

@@ -9,7 +9,7 @@ from celosia.cores.quantise import Quantiser
 from celosia.cores.systolic import TileColumn
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
-from celosia.rtl.passes import TilePass, address_bits, index_bits
+from celosia.rtl.passes import TilePass, address_bits, index_bits, part_bits
 from celosia.rtl.stream import StreamFIFO
 
 __all__ = ["TileColumns", "TileLoader"]
@@ -41,7 +41,7 @@ class TileColumns(wiring.Component):
             "column": range(config.columns),
             "loads": 1,
             "from_memory": 1,
-            "part": index_bits(config.lanes // config.rows),
+            "part": part_bits(config.lanes // config.rows),
             "slot": index_bits(config.exponent_slots),
             "last": 1,
         })

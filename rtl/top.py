@@ -26,7 +26,7 @@ from celosia.rtl.vector import VectorUnit
 __all__ = ["Accelerator"]
 
 #: Clients of the memory reader, the most urgent first.
-INSTRUCTIONS, ROWS, WEIGHTS = range(3)
+INSTRUCTIONS, WEIGHTS, ROWS = range(3)
 #: Beats that wait for the load unit and for the array's tiles; they cover the memory's latency.
 ROW_BEATS, WEIGHT_BEATS = 128, 256
 
@@ -75,7 +75,7 @@ class Accelerator(wiring.Component):
         store = StoreUnit(config)
         scratchpad = Scratchpad(config, readers=5, writers=3)
         exponents = ExponentFile(config, readers=4)
-        reader = MemoryReader(config, [fetch_beats, ROW_BEATS, WEIGHT_BEATS])
+        reader = MemoryReader(config, [fetch_beats, WEIGHT_BEATS, ROW_BEATS])
         writer = MemoryWriter(config)
         m.submodules.sequencer = fresh(sequencer)
         m.submodules.tokens = fresh(tokens)
@@ -156,8 +156,8 @@ class Accelerator(wiring.Component):
         idle = [queue.idle for queue in queues]
         m.d.comb += [
             control.request.eq(registers.start),
-            control.finished.eq(sequencer.done),
-            control.quiet.eq(reader.idle & writer.idle),
+            control.finished.eq(sequencer.done & reader.idle & writer.idle),
+            control.quiet.eq(reader.quiet & writer.quiet),
             sequencer.start.eq(control.start),
             sequencer.stop.eq(control.stop),
             sequencer.program.eq(registers.program),

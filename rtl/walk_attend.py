@@ -1,6 +1,6 @@
 """Takes an ATTEND apart into passes and drains."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -96,6 +96,10 @@ class AttendWalker(wiring.Component):
                 with m.If(outer_last):
                     self._end_block(m, keys_last, scores_first, output_last)
 
+        # What neither scores nor output set is 0. (A constant alone would become a Verilog block
+        # without inputs, which some simulators never run.)
+        with m.If(self.i.valid):
+            m.d.comb += Value.cast(self.o.payload).eq(0)
         self._describe_tile(m)
         self._describe_rows(m, inner_last, outer_last, output_last)
         self._describe_drain(m, keys_last, scores_first, output_last, outer_last)

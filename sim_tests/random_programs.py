@@ -1,0 +1,190 @@
+"""Random programs that use every instruction, for any configuration."""
+
+import numpy as np
+
+from celosia.compiler.dependencies import insert_tokens
+from celosia.config import MachineConfig
+from celosia.isa import Flag, Instruction, Opcode, Space, assemble
+
+__all__ = ["SIZE", "random_image"]
+
+#: Bytes of the window; where programs find their data and put their results.
+SIZE = 1 << 15
+ROWS, PARAMETERS, TABLE, TILES, RESULTS = 0x2000, 0x3800, 0x3C00, 0x4000, 0x5000
+WORDS = 4  # scratchpad words of a row
+F = Flag
+
+
+class Writer:
+    """Writes instructions with operands from a generator of random numbers."""
+
+    def __init__(self, config: MachineConfig, rng: np.random.Generator) -> None:
+        self.config = config
+        self.rng = rng
+        self.stride = int(rng.integers(WORDS, WORDS + 4))
+        self.result = RESULTS
+        self.program: list[Instruction] = []
+
+    def add(self, opcode: Opcode, flags: Flag = F(0), **operands: int) -> None:
+        self.program.append(Instruction(opcode, operands, flags))
+
+    def tensor(self, name: str, number: int) -> dict[str, int]:
+        """Operands of one of four tensors of 16 rows."""
+        names = (f"{name}_base", f"{name}_stride", f"{name}_slot")
+        return dict(zip(names, (number * 16 * (WORDS + 4), self.stride, number * 16), strict=True))
+
+    def count(self, high: int) -> int:
+        return int(self.rng.integers(1, high + 1))
+
+    def flags(self, *choices: Flag) -> Flag:
+        taken = [flag for flag in choices if self.rng.random() < 0.4]
+        return F(0).__class__(sum(taken))
+
+    def load(self, number: int) -> None:
+        t = self.tensor("x", number)
+        pitch = WORDS * self.config.word_bytes
+        space = Space.ROWS8 if self.rng.random() < 0.3 else Space.ROWS16
+        self.add(
+            Opcode.LOAD,
+            space=space,
+            address=ROWS + int(self.rng.integers(0, 64)) * self.config.memory_width,
+            pitch=pitch,
+            rows=16,
+            words=WORDS,
+            base=t["x_base"],
+            stride=t["x_stride"],
+            slot=t["x_slot"],
+        )
+
+    def load_rest(self) -> None:
+        entries = min(64, self.config.parameter_entries)
+        self.add(Opcode.LOAD, space=Space.PARAMETERS, address=PARAMETERS, rows=1, words=entries)
+        self.add(Opcode.LOAD, space=Space.TABLE, address=TABLE, rows=1, words=256)
+
+    def store(self, number: int) -> None:
+        t = self.tensor("x", number)
+        space = Space.ROWS8 if self.rng.random() < 0.2 else Space.ROWS16
+        row = WORDS * self.config.word_bytes // (2 if space == Space.ROWS8 else 1)
+        self.add(
+            Opcode.STORE,
+            space=space,
+            address=self.result,
+            pitch=row,
+            rows=16,
+            words=WORDS,
+            base=t["x_base"],
+            stride=t["x_stride"],
+        )
+        self.result += 16 * row
+
+    def matmul(self, x: int, w: int, y: int, r: int) -> None:
+        config = self.config
+        flags = self.flags(
+            F.RESIDUAL,
+            F.ACTIVATE,
+            F.NARROW,
+            F.ROW_PARAMETERS,
+            F.WEIGHTS_IN_MEMORY,
+            F.KEEP_EXPONENT,
+        )
+        widest = min(WORDS * config.lanes, 40)
+        w_rows = widest if F.WEIGHTS_IN_MEMORY in flags else min(16, widest)
+        place = {}
+        if F.WEIGHTS_IN_MEMORY in flags:
+            place = {"w_address": TILES + int(self.rng.integers(0, 32)) * config.memory_width}
+        else:
+            place = self.tensor("w", w)
+        residual = self.tensor("r", r)
+        self.add(
+            Opcode.MATMUL,
+            flags,
+            m=self.count(16),
+            n=self.count(w_rows),
+            k_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
+            p_base=self.count(8),
+            r_shift=int(self.rng.integers(0, 4)),
+            r_base=residual["r_base"],
+            r_stride=residual["r_stride"],
+            **place,
+            **self.tensor("x", x),
+            **self.tensor("y", y),
+        )
+
+    def attend(self, q: int, k: int, v: int, y: int) -> None:
+        config = self.config
+        tiles = min(16, WORDS * config.lanes) // config.columns
+        self.add(
+            Opcode.ATTEND,
+            self.flags(F.KEEP_EXPONENT),
+            m=self.count(16),
+            t=self.count(min(16, WORDS * config.lanes)),
+            d_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
+            v_tiles=self.count(tiles),
+            multiplier=int(self.rng.integers(1 << 14, 1 << 15)),
+            shift=int(self.rng.integers(16, 26)),
+            **self.tensor("x", q),
+            **self.tensor("w", k),
+            **self.tensor("v", v),
+            **self.tensor("y", y),
+        )
+
+    def norm(self, x: int, y: int, g: int) -> None:
+        t = self.tensor("g", g)
+        words = self.count(WORDS)
+        low = (words - 1) * self.config.lanes + 1
+        x_tensor = self.tensor("x", x)
+        self.add(
+            Opcode.NORM,
+            m=self.count(16),
+            n=int(self.rng.integers(max(low, 2), words * self.config.lanes + 1)),
+            words=words,
+            x_base=x_tensor["x_base"],
+            x_stride=x_tensor["x_stride"],
+            gamma=t["g_base"],
+            beta=t["g_base"] + self.stride,
+            shift=int(self.rng.integers(10, 20)),
+            epsilon=self.count(1 << 20),
+            **self.tensor("y", y),
+        )
+
+
+def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarray:
+    """Memory with a random program at 0 and random data; its results end before `SIZE`."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros(SIZE, np.uint8)
+    rows = rng.integers(-(1 << 15), 1 << 15, (PARAMETERS - ROWS) // 2) >> rng.integers(
+        0, 14, (PARAMETERS - ROWS) // 2
+    )
+    image[ROWS:PARAMETERS] = rows.astype("<i2").view(np.uint8)
+    entries = np.zeros((128, 4), "<u2")
+    entries[:, 0] = rng.integers(0, 1 << 15, 128)
+    entries[:, 1] = rng.integers(14, 30, 128)
+    entries[:, 2] = rng.integers(0, 1 << 16, 128) & 0x7FF
+    image[PARAMETERS:TABLE] = entries.view(np.uint8).reshape(-1)
+    image[TABLE:TILES] = rng.integers(0, 256, TILES - TABLE)
+    image[TILES:RESULTS] = rng.integers(0, 256, RESULTS - TILES)
+
+    writer = Writer(config, rng)
+    for number in range(4):
+        writer.load(number)
+    writer.load_rest()
+    room = SIZE - RESULTS
+    for _ in range(length):
+        a, b, c, d = (int(i) for i in rng.permutation(4))
+        kind = rng.choice(
+            ["matmul", "attend", "norm", "load", "store"], p=[0.35, 0.25, 0.2, 0.1, 0.1]
+        )
+        if kind == "matmul":
+            writer.matmul(a, b, c, d)
+        elif kind == "attend":
+            writer.attend(a, b, c, d)
+        elif kind == "norm":
+            writer.norm(a, b, c)
+        elif kind == "load":
+            writer.load(a)
+        if kind != "load" and writer.result + 20 * WORDS * config.word_bytes <= RESULTS + room:
+            writer.store(int(rng.integers(0, 4)))
+    code = assemble(insert_tokens([*writer.program, Instruction(Opcode.HALT)], config))
+    assert len(code) <= ROWS
+    image[: len(code)] = np.frombuffer(code, np.uint8)
+    return image
