@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+from compiler_runs import run_shuffled
+
+from celosia.compiler.dependencies import effects, hoist_loads, insert_tokens
+from celosia.config import PRESETS
+from celosia.errors import ProgramError
+from celosia.golden.machine import GoldenMachine
+from celosia.isa import Flag, Instruction, Opcode, Space, Unit
+
+TINY = PRESETS["tiny"].replace(
+    on_chip_bytes=1 << 13, scratchpad_words=128, exponent_slots=32, parameter_entries=32
+)
+CONFIGS = {
+    "square": TINY,
+    "tall": TINY.replace(rows=8, columns=4),
+    "wide": TINY.replace(rows=2, columns=8, accumulator_rows=32),
+}
+HALT = Instruction(Opcode.HALT)
+
+
+def ins(opcode, flags=Flag(0), **operands):  # noqa: B008
+    return Instruction(Opcode[opcode.upper()], operands, flags)
+
+
+def random_instruction(config, rng):
+    """One instruction of any kind, its operands crowded into a little of everything."""
+
+    def word():
+        return int(rng.integers(0, 60))
+
+    def slot():
+        return int(rng.integers(0, 20))
+
+    def place(*names):
+        found = {}
+        for name in names:
+            found |= {f"{name}_base": word(), f"{name}_stride": int(rng.integers(1, 4))}
+            found |= {} if name == "r" else {f"{name}_slot": slot()}
+        return found
+
+    few = int(rng.integers(1, 5))
+    address = int(rng.integers(0, 64)) * 16
+    move = {"address": address, "pitch": 32, "base": word(), "stride": 2}
+    match rng.integers(8):
+        case 0:
+            space = Space(int(rng.integers(2)))
+            return ins("load", space=space, rows=few, words=2, slot=slot(), **move)
+        case 1:
+            move = {"address": address, "base": slot(), "words": few, "rows": 1}
+            return ins("load", space=Space.PARAMETERS, **move)
+        case 2:
+            return ins("load", space=Space.TABLE, address=address, rows=1, words=256)
+        case 3:
+            space = Space(int(rng.integers(2)))
+            return ins("store", space=space, rows=few, words=2, **move)
+        case 4:
+            x = place("x")
+            del x["x_slot"]
+            n = {"m": few, "n": config.lanes + 1, "words": 2, "gamma": word(), "beta": word()}
+            return ins("norm", shift=12, epsilon=1, **x, **place("y"), **n)
+        case 5:
+            tiles = {"m": few, "t": int(rng.integers(1, 9)), "d_tiles": 1, "v_tiles": 1}
+            flags = Flag(int(rng.integers(2)) * Flag.KEEP_EXPONENT)
+            scale = {"multiplier": 20000, "shift": 24}
+            return ins("attend", flags, **tiles, **place("x", "w", "v", "y"), **scale)
+        case _:
+            flags = Flag(int(rng.integers(64))) & ~Flag.NARROW
+            size = {"m": few, "n": int(rng.integers(1, 9)), "k_tiles": 2, "w_address": address}
+            return ins("matmul", flags, **size, **place("x", "w", "y", "r"), p_base=slot())
+
+
+def machine(config):
+    """A machine in a state that is the same each time, and its memory."""
+    rng = np.random.default_rng(7)
+    memory = rng.integers(0, 256, config.on_chip_bytes, np.uint8)
+    found = GoldenMachine(config, memory)
+    state = found.state
+    state.scratchpad.words[:] = rng.integers(-3000, 3000, state.scratchpad.words.shape)
+    state.scratchpad.exponents[:] = rng.integers(0, 9, state.scratchpad.exponents.shape)
+    state.parameters[:, 0] = rng.integers(1 << 14, 1 << 15, len(state.parameters))
+    state.parameters[:, 1] = 22
+    state.table[:] = rng.integers(-(1 << 15), 1 << 15, state.table.shape)
+    return found, memory
+
+
+def random_program(config, rng, length):
+    """Instructions that are legal one after the other."""
+    golden, _ = machine(config)
+    program = []
+    while len(program) < length:
+        instruction = random_instruction(config, rng)
+        try:
+            golden._execute(instruction, 0)
+        except ProgramError:
+            continue
+        program.append(instruction)
+    return [*program, HALT]
+
+
+def assert_same_state(one, other):
+    np.testing.assert_array_equal(one[1], other[1])
+    for name in ("scratchpad.words", "scratchpad.exponents", "parameters", "table"):
+        values = []
+        for state in (one[0].state, other[0].state):
+            for part in name.split("."):
+                state = getattr(state, part)
+            values.append(state)
+        np.testing.assert_array_equal(*values, err_msg=name)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs_in_any_order(config, seed):
+    config = CONFIGS[config]
+    rng = np.random.default_rng(seed)
+    program = random_program(config, rng, 40)
+    expected = machine(config)
+    for instruction in program[:-1]:
+        expected[0]._execute(instruction, 0)
+
+    hoisted = [program[i] for i in hoist_loads(program, config)]
+    assert sorted(map(str, hoisted)) == sorted(map(str, program))
+    for order in (program, hoisted):
+        linked = insert_tokens(order, config)
+        for _ in range(4):
+            found = machine(config)
+            run_shuffled(linked, found[0], rng)
+            assert_same_state(found, expected)
+
+
+def tokens(*program):
+    """Waits and signals of each instruction as text."""
+    linked = insert_tokens([*program, HALT], TINY)
+    names = [(sorted(u.name for u in x.wait), sorted(u.name for u in x.signal)) for x in linked]
+    return [
+        " ".join([*(f"<{n.lower()}" for n in wait), *(f">{n.lower()}" for n in signal)])
+        for wait, signal in names[:-1]
+    ]
+
+
+LOAD = {"rows": 1, "words": 1, "pitch": 8, "stride": 1}
+
+
+def test_each_kind_of_hazard():
+    load = ins("load", base=1, **LOAD)
+    store = ins("store", base=1, address=64, **LOAD)
+    assert tokens(load, store) == [">store", "<load"]  # after a write
+    assert tokens(store, load) == [">load", "<store"]  # after a read
+    again = ins("load", base=1, slot=5, **LOAD)
+    assert tokens(load, again) == [">load", "<load"]  # both write
+    apart = ins("load", base=2, slot=1, **LOAD)
+    assert tokens(load, apart) == ["", ""]
+    assert tokens(store, ins("store", base=1, address=72, **LOAD)) == ["", ""]  # both read
+
+
+def test_each_space():
+    product = {"m": 1, "n": 1, "k_tiles": 1, "y_base": 9, "y_slot": 9, "w_address": 128}
+    in_memory = Flag.WEIGHTS_IN_MEMORY
+    activated = ins("matmul", in_memory | Flag.ACTIVATE, **product)
+    table = ins("load", space=Space.TABLE, rows=1, words=256)
+    assert tokens(table, activated) == [">matrix", "<load"]
+    assert tokens(activated, table) == [">load", "<matrix"]
+    parameters = ins("load", space=Space.PARAMETERS, rows=1, words=1)
+    assert tokens(parameters, activated) == [">matrix", "<load"]
+    assert tokens(ins("store", base=50, address=128, **LOAD), activated) == [">matrix", "<store"]
+    assert tokens(ins("load", base=50, slot=0, **LOAD), activated) == [">matrix", "<load"]
+    kept = ins("matmul", in_memory | Flag.KEEP_EXPONENT, **product)
+    assert tokens(ins("load", base=50, slot=9, **LOAD), kept) == [">matrix", "<load"]
+
+
+def test_what_follows_from_other_tokens_is_left_out():
+    load = ins("load", base=1, **LOAD)
+    norm = {"m": 1, "n": 1, "words": 1, "epsilon": 1, "x_base": 1, "gamma": 1, "beta": 1}
+    first = ins("norm", y_base=2, y_slot=2, **norm)
+    store = ins("store", base=2, address=64, **LOAD)
+    # The last instruction reads what the load wrote, but has waited for the norm, which had.
+    both = ins("store", base=1, address=128, **LOAD | {"words": 2})
+    assert tokens(load, first, store, both) == [">vector", "<load >store", "<vector", ""]
+
+
+def test_tokens_that_were_there_are_dropped():
+    waiting = Instruction(Opcode.LOAD, {"rows": 1, "words": 1}, wait=frozenset([Unit.STORE]))
+    assert tokens(waiting) == [""]
+
+
+def test_loads_move_ahead_of_other_work_only():
+    norm = ins("norm", m=1, n=1, words=1, epsilon=1, gamma=1, beta=1, y_base=2)
+    free, bound = ins("load", base=9, slot=3, **LOAD), ins("load", base=2, slot=4, **LOAD)
+    assert hoist_loads([norm, free, HALT], TINY) == [1, 0, 2]
+    assert hoist_loads([norm, bound, free, HALT], TINY) == [0, 1, 2, 3]
+
+
+def test_effects_of_rows_with_gaps():
+    found = effects(ins("load", rows=3, words=2, stride=5, base=10, slot=4), TINY)
+    assert found.writes["scratchpad"][0].tolist() == [10, 11, 15, 16, 20, 21]
+    assert found.writes["slots"][0].tolist() == [4, 5, 6]
