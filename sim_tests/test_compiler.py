@@ -32,6 +32,7 @@ SIZES = {
     "slots_32": TINY.replace(exponent_slots=32),
     "entries_32": TINY.replace(parameter_entries=32),
     "entries_16": TINY.replace(parameter_entries=16),
+    "all_small": TINY.replace(scratchpad_words=128, parameter_entries=64),
 }
 FAMILIES = {"bert": checkpoints.BERT, "vit": checkpoints.VIT}
 

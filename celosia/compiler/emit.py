@@ -116,6 +116,7 @@ def _extra(
             "block": found.plan.block,
             "resident": sorted(found.plan.resident),
             "lookahead": found.plan.lookahead,
+            "narrow": found.plan.narrow,
             "padded": found.plan.padded,
             **found.peaks,
         },

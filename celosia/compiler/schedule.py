@@ -23,6 +23,8 @@ __all__ = ["Schedule", "Shape", "plans", "schedule"]
 
 #: Fewest rows of a block that is made only for the sake of overlap.
 OVERLAP_ROWS = 32
+#: Fewest rows of a block that is made to keep a tensor in the scratchpad.
+MIN_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,17 @@ def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
     loading = ceil_div(config.tile_bytes, config.memory_width)
     best = half if half >= max(OVERLAP_ROWS, 2 * loading) else tokens
     best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
-    for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
-        block = best
-        while True:
-            for lookahead in (True, False):
-                yield Plan(block, frozenset(resident), lookahead)
-            if block == 1:
-                break
-            block = ceil_div(block, 2)
-    yield Plan(1, frozenset(), False, padded=False)
+    sizes = [best]
+    while sizes[-1] > 1:
+        sizes.append(ceil_div(sizes[-1], 2))
+    # Below this, a tile of weights takes longer to load than its rows take: rather spill.
+    worth = min(best, max(loading, MIN_ROWS))
+    for fits in (lambda size: size >= worth, lambda size: size < worth):
+        for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
+            for block in filter(fits, sizes):
+                for lookahead, narrow in ((True, False), (False, False), (False, True)):
+                    yield Plan(block, frozenset(resident), lookahead, narrow)
+    yield Plan(1, frozenset(), lookahead=False, narrow=True, padded=False)
 
 
 class _Lowering:
@@ -221,7 +225,7 @@ class _Lowering:
         v = builder.pad.take(part.v_tiles * self.config.columns, builder.words(tokens))
         # Columns of Vᵀ are written by whole words.
         block = max(self.plan.block // lanes, 1) * lanes
-        most = v.rows if self.plan.resident else self.plan.block
+        most = self.plan.block if self.plan.narrow else v.rows
         for first, rows in pieces(tokens, tokens if source.resident else block):
             x = source.open(first, rows)
             for row, m in pieces(rows, self.plan.block):

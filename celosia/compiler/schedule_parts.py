@@ -38,6 +38,8 @@ class Plan:
     lookahead : bool
         Two heads, and two blocks of the feed-forward half, are there at a time, so that the
         array need not wait for its own results.
+    narrow : bool
+        No more rows of streamed weights are there at a time than a block has.
     padded : bool
         Strides are odd.
     """
@@ -45,6 +47,7 @@ class Plan:
     block: int
     resident: frozenset[str]
     lookahead: bool
+    narrow: bool = False
     padded: bool = True
 
 
