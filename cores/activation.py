@@ -8,12 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed, saturate
-from celosia.cores.multiply import Multiplier
+from celosia.cores.shift_multiply import ShiftAddMultiplier
 
 __all__ = ["ActivatedRow", "ActivationLane", "Segment", "TableActivation", "TableWrite"]
 
 #: Segments of a table.
 SEGMENTS = 256
+#: Bits of the place within a segment.
+FRACTION_BITS = 8
 
 
 class Segment(data.Struct):
@@ -89,7 +91,7 @@ class ActivationLane(wiring.Component):
     """
 
     #: Cycles from argument to result: memory and register, product, sum, saturation.
-    latency = 2 + Multiplier.latency + 2
+    latency = 2 + ShiftAddMultiplier.cycles(FRACTION_BITS) + 2
 
     table: wiring.PureInterface
     x: Signal
@@ -107,7 +109,7 @@ class ActivationLane(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.memory = memory = Memory(shape=Segment, depth=SEGMENTS, init=[])
-        m.submodules.multiplier = multiplier = Multiplier(16, 9)
+        m.submodules.multiplier = multiplier = ShiftAddMultiplier(16, FRACTION_BITS)
 
         # Stages 1 and 2: the segment. Memories answer late in the cycle, hence the register.
         write, read = memory.write_port(), memory.read_port()
@@ -130,7 +132,6 @@ class ActivationLane(wiring.Component):
             start.eq(Mux(enable, segment.value, x)),
             multiplier.a.eq(segment.slope),
             multiplier.b.eq(fraction),
-            multiplier.b_enable.eq(1),
         ]
         start_late = delayed(m, start, multiplier.latency, "start")
 

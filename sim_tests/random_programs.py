@@ -13,6 +13,7 @@ SIZE = 1 << 15
 ROWS, PARAMETERS, TABLE, TILES, RESULTS = 0x2000, 0x3800, 0x3C00, 0x4000, 0x5000
 WORDS = 4  # scratchpad words of a row
 F = Flag
+NONE = Flag(0)
 
 
 class Writer:
@@ -25,7 +26,7 @@ class Writer:
         self.result = RESULTS
         self.program: list[Instruction] = []
 
-    def add(self, opcode: Opcode, flags: Flag = F(0), **operands: int) -> None:
+    def add(self, opcode: Opcode, flags: Flag = NONE, **operands: int) -> None:
         self.program.append(Instruction(opcode, operands, flags))
 
     def tensor(self, name: str, number: int) -> dict[str, int]:
@@ -38,7 +39,7 @@ class Writer:
 
     def flags(self, *choices: Flag) -> Flag:
         taken = [flag for flag in choices if self.rng.random() < 0.4]
-        return F(0).__class__(sum(taken))
+        return Flag(sum(taken))
 
     def load(self, number: int) -> None:
         t = self.tensor("x", number)
