@@ -99,9 +99,9 @@ def test_memory_timing_is_what_was_asked_for():
         "thin": {"latency": 1, "bandwidth": 16},
     }.items():
         cycles[name] = simulated(EXTERNAL, **options).run(program, inputs).runs[0].counters
-    # The instructions, the rows and the answer to the last write each wait once.
+    # The first instructions, the rows and the answer to the last write wait for each other.
     further = cycles["far"]["cycles"] - cycles["near"]["cycles"]
-    assert 200 <= further <= 600 and further % 100 == 0
+    assert 200 <= further <= 400
     beats = cycles["thin"]["memory_writes"]
     assert cycles["thin"]["cycles"] - cycles["near"]["cycles"] >= 15 * beats
 
