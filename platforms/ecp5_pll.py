@@ -11,7 +11,6 @@ from celosia.errors import ConfigError
 
 __all__ = ["ECP5Clock", "PLLSettings", "solve_pll"]
 
-_MEGA = 1e6
 #: Limits of the data sheet in MHz: input, phase detector, oscillator, output.
 _INPUT = (8, 400)
 _DETECTOR = (3.125, 400)
@@ -134,7 +133,8 @@ class ECP5Clock(Elaboratable):
         generated, loop, locked = Signal(name="generated_clock"), Signal(), Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
-            # The place and route tools take the frequencies from these.
+            # Vendor tools take the frequencies from these; nextpnr derives its constraint on the
+            # output from the divisors and that on the pin.
             a_FREQUENCY_PIN_CLKI=f"{settings.reference:.6f}",
             a_FREQUENCY_PIN_CLKOP=f"{settings.loop:.6f}",
             a_FREQUENCY_PIN_CLKOS=f"{settings.output:.6f}",
@@ -180,5 +180,4 @@ class ECP5Clock(Elaboratable):
         )
         m.d.comb += ClockSignal().eq(generated)
         m.submodules.reset = ResetSynchronizer(~locked | self.reset)
-        platform.add_clock_constraint(generated, settings.output * _MEGA)
         return m

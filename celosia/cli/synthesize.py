@@ -46,9 +46,9 @@ def needed_resources(config: MachineConfig) -> dict[str, int]:
     accumulators = _block_rams(config.accumulator_width * config.columns, config.accumulator_rows)
     on_chip = _block_rams(8 * config.memory_width, config.on_chip_bytes // config.memory_width)
     return {
-        # The array; per column two of the requantiser and one of the activation; of each lane of
-        # the vector unit one for the square and two for the result.
-        "multipliers": config.multipliers + 3 * config.columns + 3 * config.vector_lanes,
+        # The array; per column two of the requantiser; of each lane of the vector unit one for the
+        # square and two for the result.
+        "multipliers": config.multipliers + 2 * config.columns + 3 * config.vector_lanes,
         # Activation tables are of 256 words, one in each column.
         "block_rams": banks * scratchpad + 2 * accumulators + on_chip + config.columns,
     }
