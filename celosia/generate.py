@@ -4,6 +4,7 @@ The conversion of a large machine takes a while, so its result is kept in the us
 the hash of everything it depends on: the configuration, the sources of the hardware, Amaranth.
 """
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -54,13 +55,11 @@ def cache_root() -> Path:
 
 def _fingerprint(config: MachineConfig) -> str:
     """Return the hash of everything that the Verilog depends on."""
-    import celosia.cores
-    import celosia.rtl
-
     parts = [repr(sorted(config.to_dict().items())), importlib.metadata.version("amaranth")]
     sources = [Path(isa.__file__), Path(__file__), Path(isa.__file__).with_name("config.py")]
-    for package in (celosia.cores, celosia.rtl):
-        sources += sorted(Path(next(iter(package.__path__))).glob("*.py"))
+    for name in ("celosia.cores", "celosia.rtl"):
+        folder = Path(next(iter(importlib.import_module(name).__path__)))
+        sources += sorted(folder.glob("*.py"))
     parts += [f"{source.name}\n{source.read_text()}" for source in sources]
     return sha256("\0".join(parts).encode()).hexdigest()[:32]
 

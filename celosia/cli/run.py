@@ -1,9 +1,11 @@
 """`celosia run`: a program on a device, and what the model says."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.table import Table
 
 from celosia.cli.common import JsonOption, counted, number, out, working, write_record
@@ -47,31 +49,44 @@ def judge(program: Program, samples: list[Sample], outputs: list[Output]) -> dic
         classes, `cosine` to its vectors (mean), each if there is such a thing.
     """
     found: dict[str, Any] = {}
-    known = [(sample, output) for sample, output in zip(samples, outputs, strict=True)]
-    labelled = [pair for pair in known if pair[0].label is not None and pair[1].label is not None]
+    expected = [sample.label for sample in samples]
+    says = [output.label for output in outputs]
+    labelled = None not in expected and None not in says
     if labelled:
-        right = [sample.label == output.label for sample, output in labelled]
-        found["correct"] = sum(right)
-        found["accuracy"] = sum(right) / len(right)
+        found["correct"] = _equal(expected, says)
+        found["accuracy"] = found["correct"] / len(says)
     encoder = reference(program)
     if encoder is None:
         return found
-    kind = "pooled" if outputs[0].logits is None else "logits"
+    kind, _ = _vector(outputs[0])
     floats = [forward(encoder, sample.values)[kind] for sample in samples]
-    if floats[0] is None:
-        return found
-    pairs = zip((getattr(output, kind) for output in outputs), floats, strict=True)
+    pairs = [
+        (_vector(output)[1], right.ravel())
+        for output, right in zip(outputs, floats, strict=True)
+        if right is not None
+    ]
     found["cosine"] = float(np.mean([cosine(ours, right) for ours, right in pairs]))
     if kind == "logits":
-        labels = program.extra["labels"] or [str(index) for index in range(len(floats[0]))]
-        names = [labels[int(np.argmax(values))] for values in floats]
-        found["agreement"] = float(
-            np.mean([name == output.label for name, output in zip(names, outputs, strict=True)])
-        )
+        best = [int(np.argmax(right)) for _, right in pairs]
+        labels = program.extra["labels"]
+        names = [labels[index] if labels else str(index) for index in best]
+        found["agreement"] = _equal(names, says) / len(says)
         if labelled:
-            right = [name == sample.label for name, sample in zip(names, samples, strict=True)]
-            found["float_accuracy"] = sum(right) / len(right)
+            found["float_accuracy"] = _equal(names, expected) / len(says)
     return found
+
+
+def _equal(one: Sequence[str | None], other: Sequence[str | None]) -> int:
+    return sum(a == b for a, b in zip(one, other, strict=True))
+
+
+def _vector(output: Output) -> tuple[str, NDArray[np.float64]]:
+    """Return what is compared with the float model, and its name there."""
+    for kind in ("logits", "pooled", "hidden"):
+        values = getattr(output, kind)
+        if values is not None:
+            return kind, values.ravel()
+    raise AssertionError("an output has hidden rows or logits")
 
 
 def run_command(
@@ -138,12 +153,10 @@ def _show(samples: list[Sample], outputs: list[Output]) -> None:
         table.add_column(heading, overflow="fold")
     for sample, output in list(zip(samples, outputs, strict=True))[:SHOWN]:
         if classifies:
-            right = (
-                "" if sample.label is None else ("yes" if sample.label == output.label else "no")
-            )
-            table.add_row(sample.name, output.label, right)
+            right = "yes" if sample.label == output.label else "no"
+            table.add_row(sample.name, output.label, right if sample.label else "")
         else:
-            vector = output.pooled if output.pooled is not None else output.hidden[0]
+            _, vector = _vector(output)
             table.add_row(sample.name, " ".join(f"{value:+.3f}" for value in vector[:4]) + " …")
     out.print(table)
     if len(samples) > SHOWN:
