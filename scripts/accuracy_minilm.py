@@ -20,10 +20,10 @@ from celosia.golden.machine import GoldenMachine
 from celosia.golden.reference import cosine, forward
 from celosia.runtime.host import finish, prepare
 
-__all__ = ["SENTENCES", "TARGET", "cosines", "main", "records"]
+__all__ = ["SENTENCES", "TARGETS", "cosines", "main", "records"]
 
-#: Least mean cosine.
-TARGET = 0.995
+#: Least mean cosine, and least cosine of any sentence.
+TARGETS = {"cosine": 0.995, "cosine_least": 0.99}
 
 SENTENCES = (
     "A man is playing a guitar.",
@@ -120,7 +120,7 @@ def records(config: MachineConfig, found: Sequence[float]) -> list[dict[str, obj
             "name": f"accuracy.minilm.w8.{name}",
             "value": round(value, 5),
             "unit": "",
-            "target": TARGET,
+            "target": TARGETS[name],
             "limit": 1.0,
             "config": config.name,
             "how": "python scripts/accuracy_minilm.py",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import checkpoints
 import numpy as np
 import pytest
@@ -6,11 +8,13 @@ from compiler_runs import agrees_in_any_order, run
 from celosia.compiler import compile_model, emit_program, quantise_model
 from celosia.compiler.checkpoint import load_model
 from celosia.compiler.datasets import digits_heldout
+from celosia.compiler.graph import ACTIVATIONS, Attention, Linear
 from celosia.compiler.program import Program
 from celosia.config import PRESETS
 from celosia.errors import ModelError
 from celosia.golden.reference import cosine, forward
 from celosia.isa import Opcode, disassemble
+from celosia.runtime.host import prepare
 
 TINY = PRESETS["tiny"]
 SHAPES = {
@@ -20,6 +24,7 @@ SHAPES = {
     "wide": TINY.replace(rows=2, columns=8),
     "widest": TINY.replace(rows=4, columns=16, attention_rows=16, parameter_entries=64),
     "wide_memory": TINY.replace(rows=16, columns=4, attention_rows=8, memory_width=16),
+    "widest_memory": TINY.replace(rows=64, columns=4, attention_rows=4, memory_width=64),
     "few_rows": TINY.replace(accumulator_rows=8, attention_rows=4, scratchpad_words=1024),
 }
 #: Machines that hold less and less of a model at a time.
@@ -143,6 +148,85 @@ def test_program_round_trip(digits, tmp_path):
 
 def test_compilation_is_reproducible(digits):
     assert compile_model(digits, TINY).image == compile_model(digits, TINY).image
+
+
+def linear(name, outputs, inputs):
+    rng = np.random.default_rng(outputs)
+    weight = rng.normal(0, 0.4, (outputs, inputs)).astype(np.float32)
+    return Linear(name=name, weight=weight, bias=weight[:, 0].copy())
+
+
+def reordered(model, order):
+    return replace(model, blocks=tuple(replace(b, order=order) for b in model.blocks))
+
+
+VARIANTS = {
+    "mean_head": lambda m: replace(m["bert"], pooling="mean", head=linear("head", 6, 27)),
+    "cls_head": lambda m: replace(m["bert"], pooling="cls", head=linear("head", 1, 27)),
+    "no_pooling": lambda m: replace(m["bert"], pooling="none"),
+    "pre_norm_text": lambda m: replace(
+        reordered(m["bert"], "pre"), embedding_norm=None, final_norm=m["bert"].embedding_norm
+    ),
+    "no_embedding_norm": lambda m: replace(m["bert"], embedding_norm=None),
+    "both_norms": lambda m: reordered(m["bert"], "pre"),
+    "mixed_orders": lambda m: replace(
+        m["bert"], blocks=(m["bert"].blocks[0], replace(m["bert"].blocks[1], order="pre"))
+    ),
+    "post_norm_image": lambda m: replace(reordered(m["vit"], "post"), final_norm=None),
+    "no_class_token": lambda m: replace(
+        m["vit"],
+        embedding=replace(m["vit"].embedding, cls=None, positions=m["vit"].embedding.positions[1:]),
+        pooling="mean",
+    ),
+    "no_head": lambda m: replace(m["vit"], head=None),
+    "wide_heads": lambda m: replace(
+        m["bert"],
+        blocks=(
+            replace(
+                m["bert"].blocks[0],
+                attention=Attention(
+                    heads=2,
+                    head_dim=21,
+                    q=linear("q", 42, 27),
+                    k=linear("k", 42, 27),
+                    v=linear("v", 42, 27),
+                    o=linear("o", 27, 42),
+                ),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants(models, variant):
+    model = VARIANTS[variant](models)
+    tokens = model.max_tokens
+    values = sample(model)
+    for config in (TINY, SHAPES["tall"], TINY.replace(scratchpad_words=256)):
+        program = compile_model(model, config, tokens=tokens)
+        assert similarity(program, model, values) > 0.995
+        output, exact = run(program, values)[0], forward(model, values)
+        if model.pooling != "none" and output.pooled is not None:
+            assert cosine(output.pooled, exact["pooled"]) > 0.99
+        assert agrees_in_any_order(program, values, seeds=1)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(models, activation):
+    model = models["bert"]
+    blocks = tuple(replace(b, ffn=replace(b.ffn, activation=activation)) for b in model.blocks)
+    model = replace(model, blocks=blocks)
+    program = compile_model(model, TINY, tokens=5)
+    assert similarity(program, model, sample(model)) > 0.995
+
+
+def test_inputs_beyond_the_calibration_saturate(digits):
+    program = compile_model(digits, TINY)
+    ((_, data),) = prepare(program, np.full((8, 8), 1e6))
+    rows = np.frombuffer(data, "<i2").reshape(17, -1)
+    assert (rows[1:, :4] == 32767).all()
+    assert not rows[0].any()
 
 
 def test_input_of_another_length(models, quantised):

@@ -98,10 +98,8 @@ def _operand(ins: Instruction, name: str, rows: int, words: int, found: Effects)
 
 def _result(ins: Instruction, words: int, found: Effects) -> None:
     found.write("scratchpad", _rows(ins, "y", ins["m"], words))
-    slots = _run(ins["y_slot"], ins["m"])
-    found.write("slots", slots)
-    if Flag.KEEP_EXPONENT in ins.flags:
-        found.read("slots", slots)
+    # An exponent that is kept is read too, but whoever writes waits for all who touched it.
+    found.write("slots", _run(ins["y_slot"], ins["m"]))
 
 
 def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:

@@ -85,10 +85,14 @@ class PlacedFeedForward:
 
 @dataclass(frozen=True)
 class PlacedNorms:
-    """Norms behind a sum: of what the next product reads, and of the residual stream."""
+    """Norms behind a sum: of what the next product reads, and of the residual stream.
+
+    If `chained`, the first reads the result of the second, else both read the sum.
+    """
 
     source: PlacedNorm | None
     stream: PlacedNorm | None
+    chained: bool
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,8 @@ class _Placer:
     def norms(self, part: QuantisedNorms, name: str) -> PlacedNorms:
         """Place the norms behind a sum; their sections have the name of what reads them too."""
         source = self.norm(part.source, f"{name}.source") if part.source else None
-        return PlacedNorms(source, self.norm(part.stream) if part.stream else None)
+        stream = self.norm(part.stream) if part.stream else None
+        return PlacedNorms(source, stream, part.chained)
 
     def block(self, part: QuantisedBlock, index: int) -> PlacedBlock:
         return PlacedBlock(

@@ -17,9 +17,11 @@ from celosia.golden.fixed import IntArray
 from celosia.golden.layernorm import MAX_ELEMENTS
 
 __all__ = [
+    "ACTIVATION_LIMIT",
     "QuantisedLinear",
     "QuantisedNorm",
     "bias_floor",
+    "check_accumulators",
     "dyadic",
     "linear_floor",
     "norm_floor",
@@ -32,6 +34,8 @@ __all__ = [
 
 #: Largest int16 and largest quantised weight.
 LIMIT, WEIGHT_LIMIT = 32767, 127
+#: Largest magnitude of a quantised activation, that of -128.
+ACTIVATION_LIMIT = 128
 #: A multiplier has this many bits, the top one set.
 MULTIPLIER_BITS = 15
 #: Shifts are 6 bits.
@@ -174,15 +178,8 @@ def quantise_linear(
     if not np.isfinite(linear.weight).all():
         raise ModelError(f"{linear.name}: weights must be finite, but hold NaN or infinity")
     weight, scale = quantise_weights(linear.weight)
-    # An int8 activation is at least -128.
-    worst = int(np.abs(weight, dtype=np.int64).sum(axis=1).max()) * 128
-    limit = (1 << (config.accumulator_width - 1)) - 1
-    if worst > limit:
-        raise ModelError(
-            f"{linear.name}: sums over {linear.inputs} inputs may reach {worst}, but accumulators "
-            f"of {config.accumulator_width} bits hold {limit}; set accumulator_width to "
-            f"{worst.bit_length() + 1} or more"
-        )
+    worst = int(np.abs(weight, dtype=np.int64).sum(axis=1).max()) * ACTIVATION_LIMIT
+    bound = check_accumulators(linear.name, linear.inputs, worst, config)
     try:
         multiplier, shift = dyadic(in_scale * scale / out_scale)
     except ValueError as error:
@@ -197,8 +194,26 @@ def quantise_linear(
         in_scale,
         out_scale,
         r_shift,
-        worst / limit,
+        bound,
     )
+
+
+def check_accumulators(name: str, inputs: int, worst: int, config: MachineConfig) -> float:
+    """Return the share of the accumulators' range that sums up to `worst` use.
+
+    Raises
+    ------
+    ModelError
+        If they could overflow.
+    """
+    limit = (1 << (config.accumulator_width - 1)) - 1
+    if worst > limit:
+        raise ModelError(
+            f"{name}: sums over {inputs} inputs may reach {worst}, but accumulators of "
+            f"{config.accumulator_width} bits hold {limit}; accumulator_width must be at least "
+            f"{worst.bit_length() + 1}"
+        )
+    return worst / limit
 
 
 def norm_floor(norm: Norm) -> float:

@@ -18,8 +18,10 @@ from celosia.compiler.graph import (
     PatchEmbedding,
 )
 from celosia.compiler.quantise import (
+    ACTIVATION_LIMIT,
     QuantisedLinear,
     QuantisedNorm,
+    check_accumulators,
     dyadic,
     linear_floor,
     norm_floor,
@@ -82,10 +84,13 @@ class QuantisedNorms:
         What the next product reads; without it, that is the residual stream itself.
     stream : QuantisedNorm or None
         What the residual stream becomes, where a model norms that.
+    chained : bool
+        `source` norms the result of `stream`, not the sum.
     """
 
     source: QuantisedNorm | None = None
     stream: QuantisedNorm | None = None
+    chained: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +155,17 @@ class _Sum:
     final: Norm | None = None
 
     @property
+    def chained(self) -> bool:
+        """Whether the source is a norm of its own behind that of the stream."""
+        return bool(self.source and self.stream and self.source[1] is not self.stream[1])
+
+    @property
     def floor(self) -> float:
         """Least scale of the sum."""
-        norms = [named[1] for named in (self.source, self.stream) if named]
-        norms += [self.final] if self.final else []
+        norms = [self.stream[1]] if self.stream else []
+        if not self.chained:
+            norms += [self.source[1]] if self.source else []
+            norms += [self.final] if self.final and not self.stream else []
         return max((norm_floor(norm) for norm in norms), default=0.0)
 
 
@@ -184,10 +196,11 @@ class _Quantiser:
         })
         return found
 
-    def norm(self, named: tuple[str, Norm]) -> QuantisedNorm:
+    def norm(self, named: tuple[str, Norm], floor: float = 0.0) -> QuantisedNorm:
         """Quantise a norm whose result is exact to int16: the stream, or the last."""
         name, part = named
-        scale = max(self.ranges.needed(name), float(np.abs(part.beta).max()) / 32767)
+        floor = max(floor, float(np.abs(part.beta).max()) / 32767)
+        scale = max(self.ranges.needed(name), floor)
         return self._noted(quantise_norm(part, self.stream, scale))
 
     def smoothed(self, named: tuple[str, Norm], parts: tuple[Linear, ...]) -> QuantisedNorm:
@@ -208,14 +221,22 @@ class _Quantiser:
 
     def norms(self, after: _Sum) -> QuantisedNorms:
         """Quantise the norms behind a sum, and take their scales over."""
-        source = self.smoothed(after.source, after.parts) if after.source else None
-        stream = self.norm(after.stream) if after.stream else None
-        if stream:
+        # In the order of execution, but for a source that reads the sum: it must come first.
+        early = None
+        if after.source and not after.chained:
+            early = self.smoothed(after.source, after.parts)
+        stream = None
+        if after.stream:
+            readers = [after.source[1]] if after.source and after.chained else []
+            readers += [after.final] if after.final else []
+            stream = self.norm(after.stream, max(map(norm_floor, readers), default=0.0))
             self.stream = stream.out_scale
+        late = self.smoothed(after.source, after.parts) if after.source and after.chained else None
+        source = early or late
         self.source = source.out_scale if source else self.stream
         if source is None:
             self.factors = None
-        return QuantisedNorms(source, stream)
+        return QuantisedNorms(source, stream, after.chained)
 
     def read(self, part: Linear) -> Linear:
         """Return a matrix as it must be for the source that it reads."""
@@ -239,6 +260,8 @@ class _Quantiser:
             self.projected(self.read(getattr(part, what)), f"{name}.{what}", self.source)
             for what in "qkv"
         )
+        worst = part.head_dim * ACTIVATION_LIMIT**2
+        check_accumulators(f"{part.q.name}, scores", part.head_dim, worst, self.config)
         factor = q.out_scale * k.out_scale / math.sqrt(part.head_dim) * LOGIT_FRACTION
         multiplier, shift = (int(x) for x in dyadic(factor / math.log(2)))
         if shift < LOGIT_SHIFT:

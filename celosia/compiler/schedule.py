@@ -12,6 +12,7 @@ from celosia.compiler.layout_model import (
     PlacedAttention,
     PlacedBlock,
     PlacedModel,
+    PlacedNorm,
     PlacedNorms,
 )
 from celosia.compiler.schedule_parts import Builder, Plan, Tensor, pieces
@@ -151,23 +152,31 @@ class _Lowering:
         """Return what the products behind a sum read."""
         return self.normed if norms.source and self.normed else self.x
 
-    def gains(self, norms: PlacedNorms) -> list[Region]:
-        """Load what the norms behind a sum need; the caller gives it back."""
-        return [self.builder.load_norm(norm) for norm in (norms.source, norms.stream) if norm]
+    def gains(self, norms: PlacedNorms) -> list[tuple[PlacedNorm, Region, bool]]:
+        """Load what the norms behind a sum need, in their order; `give` takes it back.
 
-    def norm(self, norms: PlacedNorms, gains: list[Region], x: Region, first: int) -> None:
-        """Norm the rows of a sum: first into what the next product reads, then in place."""
-        gains = list(gains)
-        if norms.source and self.normed:
-            y = self.normed.open(first, x.rows, load=False)
-            self.builder.norm(norms.source, gains.pop(0), x, y)
-            self.normed.close(y, first)
-        if norms.stream:
-            self.builder.norm(norms.stream, gains.pop(0), x, x)
+        Returns
+        -------
+        list of (PlacedNorm, Region, bool)
+            Norm, its gain and offset, and whether it works in place.
+        """
+        order = [(norms.source, False), (norms.stream, True)]
+        order = order[::-1] if norms.chained else order
+        return [(norm, self.builder.load_norm(norm), stays) for norm, stays in order if norm]
 
-    def give(self, regions: list[Region]) -> None:
-        """Give regions back."""
-        for region in regions:
+    def norm(self, gains: list[tuple[PlacedNorm, Region, bool]], x: Region, first: int) -> None:
+        """Norm the rows of a sum: in place, or into what the next product reads."""
+        for norm, region, stays in gains:
+            if stays:
+                self.builder.norm(norm, region, x, x)
+            elif self.normed:
+                y = self.normed.open(first, x.rows, load=False)
+                self.builder.norm(norm, region, x, y)
+                self.normed.close(y, first)
+
+    def give(self, gains: list[tuple[PlacedNorm, Region, bool]]) -> None:
+        """Give the place of gains and offsets back."""
+        for _, region, _ in gains:
             self.builder.pad.give(region)
 
     def embed(self, source: int, pitch: int) -> None:
@@ -185,7 +194,7 @@ class _Lowering:
                 builder.load(x, self.model.offsets + first * offset_pitch, pitch=offset_pitch)
                 builder.matmul(self.model.patch, patches, x, residual=True)
                 builder.pad.give(patches)
-            self.norm(norms, gains, x, first)
+            self.norm(gains, x, first)
             self.x.close(x, first)
         self.give(gains)
 
@@ -200,7 +209,7 @@ class _Lowering:
             x = self.x.open(first, rows)
             builder.matmul(block.attention.o, context, x, residual=True)
             self.context.close(context, first, store=False)
-            self.norm(block.after_attention, gains, x, first)
+            self.norm(gains, x, first)
             self.x.close(x, first)
         self.give(gains)
         self.context.release()
@@ -286,7 +295,7 @@ class _Lowering:
                 x = self.x.open(first, rows)
                 builder.matmul(ffn.down, wide, x, residual=True)
                 builder.pad.give(wide)
-                self.norm(block.after_ffn, gains, x, first)
+                self.norm(gains, x, first)
                 self.x.close(x, first)
         self.give(gains)
 
