@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def _command(name: str) -> str:
     if path is None:
         return ""
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if any(map(str.isdigit, line))]
-    return lines[0].strip() if lines else "present"
+    version = re.search(r"\d+(\.\d+)+", done.stdout)
+    return version[0] if version else "present"
 
 
 def examine(
