@@ -6,7 +6,7 @@ import pytest
 
 from celosia.compiler.calibrate import best_scale, calibration_inputs, find_ranges
 from celosia.compiler.checkpoint import load_model
-from celosia.compiler.graph import Linear, Norm
+from celosia.compiler.graph import Attention, Linear, Norm
 from celosia.compiler.quantise import (
     dyadic,
     linear_floor,
@@ -187,3 +187,16 @@ def test_calibration_finds_peaks_by_row(encoder):
     assert ranges.needed("block0.q") * 32767 == pytest.approx(1.5 * ranges.largest("block0.q"))
     report = quantise_encoder(encoder, ranges, TINY).report
     assert all(entry["weight_error"] < 0.02 for entry in report if "weight_error" in entry)
+
+
+def test_scores_cannot_overflow(encoder):
+    def part(name, outputs, inputs):
+        return linear(RNG.normal(0, 0.01, (outputs, inputs)), name=name)
+
+    q, k, v, o = part("q", 513, 27), part("k", 513, 27), part("v", 513, 27), part("o", 27, 513)
+    attention = Attention(heads=1, head_dim=513, q=q, k=k, v=v, o=o)
+    model = replace(encoder, blocks=(replace(encoder.blocks[0], attention=attention),))
+    ranges = find_ranges(model, [np.array([1, 2])])
+    quantise_encoder(model, ranges, TINY)
+    with pytest.raises(ModelError, match="q, scores: sums over 513 inputs may reach 8404992"):
+        quantise_encoder(model, ranges, TINY.replace(accumulator_width=24))
