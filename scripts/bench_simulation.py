@@ -116,6 +116,7 @@ def measure(name: str, preset: str, target: int) -> dict[str, object]:
         "limit": None,
         "config": preset,
         "how": f"python scripts/bench_simulation.py --only {name}",
+        "cycles_per_cpu_second": round(batch.cycles / batch.cpu_seconds),
         "cycles": cycles,
         "mac_cycles": mac_cycles(program),
         "utilisation": mac_cycles(program) / cycles,

@@ -65,12 +65,15 @@ class Batch:
         Time that the device took, its start left out.
     cycles : int
         Clock cycles in that time, the host's own included; 0 if there is no clock.
+    cpu_seconds : float
+        Processor time, which other work on the same computer does not lengthen.
     """
 
     runs: tuple[Run, ...]
     memory: NDArray[np.uint8]
     seconds: float
     cycles: int = 0
+    cpu_seconds: float = 0.0
 
 
 class Device(Protocol):

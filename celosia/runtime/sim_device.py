@@ -147,7 +147,9 @@ class SimDevice:
                 }
                 runs.append(Run(outputs, {key: counters[key] for key in COUNTERS}))
             memory = np.fromfile(folder / "memory", np.uint8)
-        return Batch(tuple(runs), memory, report["seconds"], report["cycles"])
+        return Batch(
+            tuple(runs), memory, report["seconds"], report["cycles"], report["cpu_seconds"]
+        )
 
     def _write_script(
         self, folder: Path, program: Program, inputs: Sequence[Writes], size: int, limit: int

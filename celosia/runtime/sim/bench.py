@@ -19,12 +19,13 @@ async def run_script(dut):
     dut.rst.value = 1
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     await RisingEdge(dut.finished)
     seconds = time.perf_counter() - begin
     report = {
         "failure": int(dut.failure.value),
         "cycles": int(dut.cycles.value),
         "seconds": seconds,
+        "cpu_seconds": time.process_time() - begin_cpu,
     }
     Path(os.environ["REPORT"]).write_text(json.dumps(report))
