@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from compiler_runs import run_shuffled
 
-from celosia.compiler.dependencies import effects, hoist_loads, insert_tokens
+from celosia.compiler.dependencies import hoist_loads, insert_tokens
+from celosia.compiler.dependencies_effects import effects
 from celosia.config import PRESETS
 from celosia.errors import ProgramError
 from celosia.golden.machine import GoldenMachine

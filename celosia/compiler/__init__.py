@@ -13,7 +13,8 @@ from celosia.compiler.calibrate import calibration_inputs, find_ranges
 from celosia.compiler.emit import emit_program
 from celosia.compiler.graph import Encoder
 from celosia.compiler.program import Program
-from celosia.compiler.quantise_model import QuantisedEncoder, quantise_encoder
+from celosia.compiler.quantise_model import quantise_encoder
+from celosia.compiler.quantise_parts import QuantisedEncoder
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 

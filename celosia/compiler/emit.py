@@ -12,7 +12,7 @@ from celosia.compiler.graph import BertEmbedding, Encoder, PatchEmbedding
 from celosia.compiler.layout import FREE, MemoryLayout, ceil_div
 from celosia.compiler.layout_model import place_model
 from celosia.compiler.program import Program, Tensor
-from celosia.compiler.quantise_model import QuantisedEncoder
+from celosia.compiler.quantise_parts import QuantisedEncoder
 from celosia.compiler.schedule import Schedule, Shape, schedule
 from celosia.config import MachineConfig
 from celosia.errors import ModelError

@@ -14,7 +14,7 @@ from celosia.compiler.layout import (
     tile_bytes,
 )
 from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm
-from celosia.compiler.quantise_model import (
+from celosia.compiler.quantise_parts import (
     QuantisedAttention,
     QuantisedBlock,
     QuantisedEncoder,

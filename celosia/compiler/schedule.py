@@ -7,25 +7,22 @@ to one row at a time. In every plan an addition to the residual stream is made i
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from celosia.compiler.layout import MemoryLayout, OutOfSpace, Region, ceil_div
+from celosia.compiler.layout import MemoryLayout
 from celosia.compiler.layout_model import (
-    PlacedAttention,
     PlacedBlock,
     PlacedModel,
     PlacedNorm,
     PlacedNorms,
 )
-from celosia.compiler.schedule_parts import Builder, Plan, Tensor, pieces
+from celosia.compiler.layout_scratchpad import OutOfSpace, Region
+from celosia.compiler.schedule_attention import lower_heads
+from celosia.compiler.schedule_parts import Builder, Tensor, pieces
+from celosia.compiler.schedule_plans import Plan, plans
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
-from celosia.isa import Flag, Instruction, Opcode
+from celosia.isa import Instruction, Opcode
 
-__all__ = ["Schedule", "Shape", "plans", "schedule"]
-
-#: Fewest rows of a block that is made only for the sake of overlap.
-OVERLAP_ROWS = 32
-#: Fewest rows of a block that is made to keep a tensor in the scratchpad.
-MIN_ROWS = 8
+__all__ = ["Schedule", "Shape", "schedule"]
 
 
 @dataclass(frozen=True)
@@ -72,27 +69,6 @@ class Schedule:
     output: int
     plan: Plan
     peaks: dict[str, int]
-
-
-def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
-    """List plans, the best first."""
-    # Two blocks let the norm of one run behind the products of the other, if a tile of weights
-    # still loads in the time of its rows.
-    half = ceil_div(ceil_div(tokens, 2), config.lanes) * config.lanes
-    loading = ceil_div(config.tile_bytes, config.memory_width)
-    best = half if half >= max(OVERLAP_ROWS, 2 * loading) else tokens
-    best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
-    sizes = [best]
-    while sizes[-1] > 1:
-        sizes.append(ceil_div(sizes[-1], 2))
-    # Below this, a tile of weights takes longer to load than its rows take: rather spill.
-    worth = min(best, max(loading, MIN_ROWS))
-    for fits in (lambda size: size >= worth, lambda size: size < worth):
-        for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
-            for block in filter(fits, sizes):
-                for lookahead, narrow in ((True, False), (False, False), (False, True)):
-                    yield Plan(block, frozenset(resident), lookahead, narrow)
-    yield Plan(1, frozenset(), lookahead=False, narrow=True, padded=False)
 
 
 class _Lowering:
@@ -202,7 +178,7 @@ class _Lowering:
         """Lower the attention half, from x to x."""
         builder = self.builder
         self.context.acquire()
-        self.heads(block.attention, source)
+        lower_heads(builder, block.attention, source, self.context, self.shape.tokens)
         gains = self.gains(block.after_attention)
         for first, rows in self.blocks():
             context = self.context.open(first, rows)
@@ -213,66 +189,6 @@ class _Lowering:
             self.x.close(x, first)
         self.give(gains)
         self.context.release()
-
-    def heads(self, part: PlacedAttention, source: Tensor) -> None:
-        """Lower all heads; with lookahead, the next one's products come before this one's rest."""
-        ahead = 1 if self.plan.lookahead else 0
-        ready: list[tuple[int, Region, Region, Region]] = []
-        for head in range(part.heads + ahead):
-            if head < part.heads:
-                ready.append((head, *self.project(part, head, source)))
-            if head >= ahead:
-                self.attend(part, *ready.pop(0))
-
-    def project(
-        self, part: PlacedAttention, head: int, source: Tensor
-    ) -> tuple[Region, Region, Region]:
-        """Lower Q, K and Vᵀ of one head."""
-        builder, tokens, lanes = self.builder, self.shape.tokens, self.config.lanes
-        q = builder.pad.take(tokens, part.qk_words)
-        k = builder.pad.take(tokens, part.qk_words)
-        v = builder.pad.take(part.v_tiles * self.config.columns, builder.words(tokens))
-        # Columns of Vᵀ are written by whole words.
-        block = max(self.plan.block // lanes, 1) * lanes
-        most = self.plan.block if self.plan.narrow else v.rows
-        for first, rows in pieces(tokens, tokens if source.resident else block):
-            x = source.open(first, rows)
-            for row, m in pieces(rows, self.plan.block):
-                for matrix, y in ((part.q[head], q), (part.k[head], k)):
-                    builder.matmul(matrix, x.part(row, m), y.part(first + row, m))
-            builder.matmul_streamed(
-                part.v[head], x, v.columns(first // lanes), most=most, keep=first > 0
-            )
-            source.close(x, first, store=False)
-        return q, k, v
-
-    def attend(self, part: PlacedAttention, head: int, q: Region, k: Region, v: Region) -> None:
-        """Lower the rest of one head, from Q, K and Vᵀ to its part of the context."""
-        config, builder = self.config, self.builder
-        most = min(config.attention_rows, config.accumulator_rows // part.v_tiles)
-        if not most:
-            raise OutOfSpace("accumulator rows", part.v_tiles, config.accumulator_rows)
-        word = head * part.v_words
-        keep = self.context.resident and head > 0
-        for first, rows in pieces(self.shape.tokens, min(most, self.plan.block)):
-            y = self.context.open(first, rows, load=False, word=word, words=part.v_words)
-            builder.emit(
-                Opcode.ATTEND,
-                Flag.KEEP_EXPONENT if keep else Flag(0),
-                m=rows,
-                t=self.shape.tokens,
-                d_tiles=part.d_tiles,
-                v_tiles=part.v_tiles,
-                multiplier=part.multiplier,
-                shift=part.shift,
-                **q.part(first, rows).operand("x"),
-                **k.operand("w"),
-                **v.operand("v"),
-                **y.operand("y"),
-            )
-            self.context.close(y, first, word=word)
-        for region in (q, k, v):
-            builder.pad.give(region)
 
     def feed_forward(self, block: PlacedBlock, source: Tensor) -> None:
         """Lower the feed-forward half, from x to x, both products of a block one block apart."""

@@ -1,54 +1,25 @@
 """What the scheduler builds with: instructions and their loads, tensors that may be spilled."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from celosia.compiler.layout import (
     PARAMETER_BYTES,
     Matrix,
     MemoryLayout,
-    OutOfSpace,
-    ParameterRing,
-    Region,
-    Scratchpad,
     ceil_div,
 )
 from celosia.compiler.layout_model import PlacedNorm
+from celosia.compiler.layout_scratchpad import OutOfSpace, ParameterRing, Region, Scratchpad
+from celosia.compiler.schedule_plans import Plan
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction, Opcode, Space
 
-__all__ = ["Builder", "Plan", "Tensor", "pieces"]
+__all__ = ["Builder", "Tensor", "pieces"]
 
 #: No flag.
 NONE = Flag(0)
 #: Entries of the activation table.
 TABLE_ENTRIES = 256
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model is cut up to fit.
-
-    Attributes
-    ----------
-    block : int
-        Rows of the sequence that are worked on at once.
-    resident : frozenset of str
-        Tensors of the whole sequence that stay in the scratchpad: "x", "norm", "context".
-    lookahead : bool
-        Two heads, and two blocks of the feed-forward half, are there at a time, so that the
-        array need not wait for its own results.
-    narrow : bool
-        No more rows of streamed weights are there at a time than a block has.
-    padded : bool
-        Strides are odd.
-    """
-
-    block: int
-    resident: frozenset[str]
-    lookahead: bool
-    narrow: bool = False
-    padded: bool = True
 
 
 def pieces(count: int, most: int) -> Iterator[tuple[int, int]]:
@@ -91,6 +62,7 @@ class Builder:
         size = self.config.word_bytes if space is Space.ROWS16 else self.config.lanes
         self.emit(
             opcode,
+            NONE,
             space=space,
             address=address,
             pitch=more.pop("pitch", None) or region.words * size,
@@ -125,6 +97,7 @@ class Builder:
         """Normalise rows."""
         self.emit(
             Opcode.NORM,
+            NONE,
             m=x.rows,
             n=norm.width,
             words=x.words,

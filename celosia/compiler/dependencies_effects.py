@@ -1,0 +1,148 @@
+"""What each instruction reads and writes, from its fields alone."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celosia.config import MachineConfig
+from celosia.isa import Flag, Instruction, Opcode, Space
+
+__all__ = ["Effects", "Places", "effects"]
+
+#: Bytes of one parameter entry in memory, and of one segment of the table.
+PARAMETER_BYTES, SEGMENT_BYTES = 8, 4
+
+Places = NDArray[np.int64]
+
+
+@dataclass
+class Effects:
+    """Places that one instruction reads and writes, by the name of their space.
+
+    Spaces are `scratchpad` (words), `slots`, `parameters` (entries), `table` and `memory` (beats).
+    """
+
+    reads: dict[str, list[Places]] = field(default_factory=dict)
+    writes: dict[str, list[Places]] = field(default_factory=dict)
+
+    def read(self, space: str, places: Places) -> None:
+        """Add places that are read."""
+        self.reads.setdefault(space, []).append(places)
+
+    def write(self, space: str, places: Places) -> None:
+        """Add places that are written."""
+        self.writes.setdefault(space, []).append(places)
+
+    def conflicts(self, other: "Effects") -> bool:
+        """Say whether the order of both matters; it may say so when it does not."""
+        return (
+            _touch(self.writes, other.writes)
+            or _touch(self.writes, other.reads)
+            or _touch(self.reads, other.writes)
+        )
+
+
+def _touch(one: dict[str, list[Places]], other: dict[str, list[Places]]) -> bool:
+    return any(
+        a[0] <= b[-1] and b[0] <= a[-1]
+        for space in one.keys() & other.keys()
+        for a in one[space]
+        for b in other[space]
+    )
+
+
+def _grid(base: int, stride: int, rows: int, words: int) -> Places:
+    return np.add.outer(base + stride * np.arange(rows), np.arange(words)).ravel()
+
+
+def _run(first: int, count: int) -> Places:
+    return np.arange(first, first + count)
+
+
+def effects(instruction: Instruction, config: MachineConfig) -> Effects:
+    """Return what an instruction reads and writes on a machine."""
+    found = Effects()
+    match instruction.opcode:
+        case Opcode.LOAD | Opcode.STORE:
+            _move(instruction, config, found)
+        case Opcode.MATMUL:
+            _matmul(instruction, config, found)
+        case Opcode.ATTEND:
+            _attend(instruction, config, found)
+        case Opcode.NORM:
+            words = instruction["words"]
+            found.read("scratchpad", _rows(instruction, "x", instruction["m"], words))
+            for name in ("gamma", "beta"):
+                found.read("scratchpad", _run(instruction[name], words))
+            _result(instruction, words, found)
+    return found
+
+
+def _rows(ins: Instruction, name: str, rows: int, words: int) -> Places:
+    return _grid(ins[f"{name}_base"], ins[f"{name}_stride"], rows, words)
+
+
+def _operand(ins: Instruction, name: str, rows: int, words: int, found: Effects) -> None:
+    """Rows that the array reads, with their exponents."""
+    found.read("scratchpad", _rows(ins, name, rows, words))
+    found.read("slots", _run(ins[f"{name}_slot"], rows))
+
+
+def _result(ins: Instruction, words: int, found: Effects) -> None:
+    found.write("scratchpad", _rows(ins, "y", ins["m"], words))
+    # An exponent that is kept is read too, but whoever writes waits for all who touched it.
+    found.write("slots", _run(ins["y_slot"], ins["m"]))
+
+
+def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
+    space, rows, words = ins["space"], ins["rows"], ins["words"]
+    size = {
+        Space.ROWS16: words * config.word_bytes,
+        Space.ROWS8: words * config.lanes,
+        Space.PARAMETERS: words * PARAMETER_BYTES,
+        Space.TABLE: words * SEGMENT_BYTES,
+    }[Space(space)]
+    width = config.memory_width
+    memory = _grid(ins["address"] // width, ins["pitch"] // width, rows, -(-size // width))
+    pad = _grid(ins["base"], ins["stride"], rows, words)
+    if ins.opcode is Opcode.STORE:
+        found.read("scratchpad", pad)
+        found.write("memory", memory)
+        return
+    found.read("memory", memory)
+    if space == Space.PARAMETERS:
+        found.write("parameters", _run(ins["base"], words))
+    elif space == Space.TABLE:
+        found.write("table", _run(0, 1))
+    else:
+        found.write("scratchpad", pad)
+        found.write("slots", _run(ins["slot"], rows))
+
+
+def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
+    m, n, k_tiles = ins["m"], ins["n"], ins["k_tiles"]
+    n_tiles = -(-n // config.columns)
+    depth = -(-k_tiles * config.rows // config.lanes)
+    _operand(ins, "x", m, depth, found)
+    if Flag.WEIGHTS_IN_MEMORY in ins.flags:
+        size = n_tiles * k_tiles * config.tile_bytes
+        beats = -(-size // config.memory_width)
+        found.read("memory", _run(ins["w_address"] // config.memory_width, beats))
+    else:
+        _operand(ins, "w", n, depth, found)
+    if Flag.RESIDUAL in ins.flags:
+        found.read("scratchpad", _rows(ins, "r", m, -(-n // config.lanes)))
+    if Flag.ACTIVATE in ins.flags:
+        found.read("table", _run(0, 1))
+    found.read("parameters", _run(ins["p_base"], m if Flag.ROW_PARAMETERS in ins.flags else n))
+    _result(ins, -(-n_tiles * config.columns // config.lanes), found)
+
+
+def _attend(ins: Instruction, config: MachineConfig, found: Effects) -> None:
+    m, t, width = ins["m"], ins["t"], ins["v_tiles"] * config.columns
+    depth = -(-ins["d_tiles"] * config.rows // config.lanes)
+    _operand(ins, "x", m, depth, found)
+    _operand(ins, "w", t, depth, found)
+    _operand(ins, "v", width, -(-t // config.lanes), found)
+    _result(ins, -(-width // config.lanes), found)

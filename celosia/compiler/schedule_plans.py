@@ -1,0 +1,61 @@
+"""Ways to cut a model up so that it fits a machine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from celosia.compiler.layout import ceil_div
+from celosia.config import MachineConfig
+
+__all__ = ["Plan", "plans"]
+
+#: Fewest rows of a block that is made only for the sake of overlap.
+OVERLAP_ROWS = 32
+#: Fewest rows of a block that is made to keep a tensor in the scratchpad.
+MIN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is cut up to fit.
+
+    Attributes
+    ----------
+    block : int
+        Rows of the sequence that are worked on at once.
+    resident : frozenset of str
+        Tensors of the whole sequence that stay in the scratchpad: "x", "norm", "context".
+    lookahead : bool
+        Two heads, and two blocks of the feed-forward half, are there at a time, so that the
+        array need not wait for its own results.
+    narrow : bool
+        No more rows of streamed weights are there at a time than a block has.
+    padded : bool
+        Strides are odd.
+    """
+
+    block: int
+    resident: frozenset[str]
+    lookahead: bool
+    narrow: bool = False
+    padded: bool = True
+
+
+def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
+    """List plans, the best first."""
+    # Two blocks let the norm of one run behind the products of the other, if a tile of weights
+    # still loads in the time of its rows.
+    half = ceil_div(ceil_div(tokens, 2), config.lanes) * config.lanes
+    loading = ceil_div(config.tile_bytes, config.memory_width)
+    best = half if half >= max(OVERLAP_ROWS, 2 * loading) else tokens
+    best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
+    sizes = [best]
+    while sizes[-1] > 1:
+        sizes.append(ceil_div(sizes[-1], 2))
+    # Below this, a tile of weights takes longer to load than its rows take: rather spill.
+    worth = min(best, max(loading, MIN_ROWS))
+    for fits in (lambda size: size >= worth, lambda size: size < worth):
+        for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
+            for block in filter(fits, sizes):
+                for lookahead, narrow in ((True, False), (False, False), (False, True)):
+                    yield Plan(block, frozenset(resident), lookahead, narrow)
+    yield Plan(1, frozenset(), lookahead=False, narrow=True, padded=False)
