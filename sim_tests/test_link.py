@@ -98,7 +98,7 @@ def test_repeats_until_an_answer_comes():
 
 def test_ignores_replies_to_older_requests():
     def late(request):
-        return encode_frame(bytes([0x80, (request[1] - 1) % 256, 0, 0])) + good(request)
+        return encode_frame(bytes([0x81, (request[1] - 1) % 256, 0, 0])) + good(request)
 
     SerialLink(Answers(late))
 
