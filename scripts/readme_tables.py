@@ -70,7 +70,10 @@ def main() -> None:
     paths = arguments.records or sorted((ROOT / "build" / "bench").glob("*.json"))
     if not paths:
         raise CelosiaError("no records; run `make bench` first, or name files")
-    text = arguments.readme.read_text()
+    try:
+        text = arguments.readme.read_text()
+    except OSError as error:
+        raise CelosiaError(f"{arguments.readme}: cannot be read: {error.strerror}") from error
     atomic_write(arguments.readme, rewrite(text, read_records(paths)))
 
 

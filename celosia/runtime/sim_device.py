@@ -128,13 +128,7 @@ class SimDevice:
             folder = Path(name)
             self._write_script(folder, program, inputs, size, limit)
             with _watch(folder / "log.txt", progress):
-                run_simulation(
-                    simulation,
-                    "celosia.runtime.sim.bench",
-                    folder,
-                    env={"REPORT": folder / "report.json"},
-                    plusargs=self.plusargs,
-                )
+                self._simulate(simulation, folder)
             report = json.loads((folder / "report.json").read_text())
             log = [int(line, 16) for line in (folder / "log.txt").read_text().split()]
             self._check(program, report["failure"], log, limit)
@@ -150,6 +144,19 @@ class SimDevice:
         return Batch(
             tuple(runs), memory, report["seconds"], report["cycles"], report["cpu_seconds"]
         )
+
+    def _simulate(self, simulation: Simulation, folder: Path) -> None:
+        try:
+            run_simulation(
+                simulation,
+                "celosia.runtime.sim.bench",
+                folder,
+                env={"REPORT": folder / "report.json"},
+                plusargs=self.plusargs,
+            )
+        except CheckFailed as error:  # the log, whose end it shows, will not be there to look at
+            log = folder.resolve() / "simulation.log"
+            raise CheckFailed(str(error).replace(f"; see {log}", "")) from error
 
     def _write_script(
         self, folder: Path, program: Program, inputs: Sequence[Writes], size: int, limit: int
