@@ -131,7 +131,7 @@ def find_ranges(encoder: Encoder, inputs: Iterable[NDArray]) -> Calibration:
     found = Calibration(encoder)
     head = encoder.head
     for sample in inputs:
-        hidden = forward(encoder, sample, tap=found)["hidden"]
+        hidden = forward(encoder, sample, tap=found, dtype=np.float32)["hidden"]
         assert hidden is not None, "every forward pass has rows"
         found("output", hidden)
         if head is not None:
