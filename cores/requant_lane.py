@@ -22,8 +22,8 @@ class RequantiserLane(wiring.Component):
     """One lane: `y = sat(rnd(acc * multiplier, shift) + bias + rnd(residual, r_shift))`.
 
     `shift = clip(lane.shift + row.shift - exponent, 0, 47)`; `multiplier` and `bias` are the row's
-    if `row_mode` is set, else the lane's. All inputs but `narrow` and `enable` are taken in the same
-    cycle; `y` and `clipped` come `latency` cycles later. `narrow` and `enable` are taken
+    if `row_mode` is set, else the lane's. All inputs but `narrow` and `enable` are taken in the
+    same cycle; `y` and `clipped` come `latency` cycles later. `narrow` and `enable` are taken
     `latency - 1` cycles later, so that they are not delayed once per lane.
 
     Parameters

@@ -132,7 +132,7 @@ class Accelerator(wiring.Component):
         return m
 
     def _connect_memory(self, m: Module, reader, writer, registers) -> None:
-        """The AXI4 port, or memory on the chip."""
+        """Connect the AXI4 port, or memory on the chip."""
         if self.config.memory == "axi4":
             connect_halves(m, reader.bus, writer.bus, self.m_axi)
             return
@@ -143,7 +143,7 @@ class Accelerator(wiring.Component):
         connect(m, memory.host_data, registers.memory_data)
 
     def _connect_control(self, m, registers, control, sequencer, queues, reader, writer) -> None:
-        """Start, end and faults."""
+        """Connect start, end and faults."""
         connect(m, flipped(self.s_axi_lite), registers.bus)
         for name in ("busy", "done", "failed", "cause", "cause_address"):
             m.d.comb += getattr(registers, name).eq(getattr(control, name))
@@ -187,7 +187,7 @@ class Accelerator(wiring.Component):
             ]
 
     def _connect_counters(self, m, counters, registers, control, sequencer, queues, matrix) -> None:
-        """What is counted."""
+        """Connect what is counted."""
         working = ~queues[Unit.MATRIX].idle
         events = {
             "cycles": 1,

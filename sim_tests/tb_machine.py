@@ -8,7 +8,7 @@ from itertools import repeat
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from celosia.config import MachineConfig
@@ -58,12 +58,11 @@ class Host:
 
     async def run(self) -> int:
         await self.write("control", 1)
-        while not self.dut.interrupt.value:
-            await RisingEdge(self.dut.clk)
+        await with_timeout(RisingEdge(self.dut.interrupt), 1, "ms")
         return await self.read("status")
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(stall=json.loads(os.environ.get("STALLS", "[0.0, 0.4]")))
 async def matches_golden(dut, stall):
     Clock(dut.clk, 10, unit="ns").start()

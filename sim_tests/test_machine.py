@@ -39,7 +39,8 @@ def run(config, images, build, stalls=(0.0,)):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_random_programs(name, tmp_path):
     config = CONFIGS[name]
-    images = [random_image(config, seed) for seed in range(8)]
+    # The host fills on-chip memory word by word: fewer and longer programs.
+    images = [random_image(config, seed) for seed in range(2 if name == "chip" else 8)]
     assert run(config, images, tmp_path, STALLS[name]) == len(STALLS[name])
 
 
