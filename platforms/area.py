@@ -12,7 +12,7 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 from amaranth.lib.wiring import Component, Flow
 
-from celosia.platforms.ecp5 import ECP5Cells
+from celosia.platforms.ecp5 import HIDE_ELEMENTS, ECP5Cells
 from celosia.platforms.tools import run_tool
 
 __all__ = ["Registered", "measure_core", "synthesize_core"]
@@ -161,7 +161,8 @@ def synthesize_core(
     text = rtlil.convert(design, name="top", ports=ports, platform=platform)
     (build / "top.il").write_text(text)
     (build / "top.ys").write_text(
-        "read_rtlil top.il\nsynth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
+        f"read_rtlil top.il\n{HIDE_ELEMENTS}\n"
+        "synth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
     )
     run_tool("yosys", ["-q", "-l", "yosys.log", "top.ys"], build, log="yosys.log")
     return Counter(cell["type"] for cell in _netlist(build)["cells"].values())

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from celosia.platforms.ecp5 import REMOVE_COLLISION_LOGIC
+from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
 from celosia.platforms.tools import run_tool, tool_version
 
 __all__ = ["TOOLS", "Build", "build_bitstream"]
@@ -81,10 +81,9 @@ def build_bitstream(
         raise ValueError(f"seeds must be positive, not {seeds}")
     versions = {tool: tool_version(tool) for tool in TOOLS}
     progress("elaborating")
+    script = f"{REMOVE_COLLISION_LOGIC}\n{HIDE_ELEMENTS}"
     # Without the lines of the source, which would make a comment a new design.
-    plan = platform.prepare(
-        design, name=_NAME, emit_src=False, script_after_read=REMOVE_COLLISION_LOGIC
-    )
+    plan = platform.prepare(design, name=_NAME, emit_src=False, script_after_read=script)
     commands = json.loads(plan.files[f"build_{_NAME}.json"])["commands"]
     arguments = {tool: words for tool, *words in commands}
 

@@ -4,7 +4,7 @@ from amaranth import ClockSignal, Instance, Module
 
 from celosia.cores.multiply import Multiplier
 
-__all__ = ["REMOVE_COLLISION_LOGIC", "ECP5Cells"]
+__all__ = ["HIDE_ELEMENTS", "REMOVE_COLLISION_LOGIC", "ECP5Cells"]
 
 #: Yosys command that keeps block RAM free of read-during-write logic (some 76 flip-flops and 55
 #: LUTs per memory); pass it as `script_after_read`. It tells yosys that a word read in the cycle in
@@ -15,6 +15,11 @@ __all__ = ["REMOVE_COLLISION_LOGIC", "ECP5Cells"]
 REMOVE_COLLISION_LOGIC = (
     "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i r:TRANSPARENCY_MASK=1'0 %i"
 )
+
+#: Yosys commands that hide the names of elements of arrays, `row[0]` and so on, for `read_rtlil`
+#: of a design with the top module `top`. Technology mapping calls bit 0 of `row` the same, and then
+#: connects the one for the other, or stops at an assertion.
+HIDE_ELEMENTS = "hierarchy -top top\nproc\nflatten\nrename -hide w:*[[]*"
 
 _OPERAND_WIDTH = 18
 

