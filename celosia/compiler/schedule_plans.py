@@ -8,8 +8,6 @@ from celosia.config import MachineConfig
 
 __all__ = ["Plan", "plans"]
 
-#: Fewest rows of a block that is made only for the sake of overlap.
-OVERLAP_ROWS = 32
 #: Fewest rows of a block that is made to keep a tensor in the scratchpad.
 MIN_ROWS = 8
 
@@ -43,10 +41,10 @@ class Plan:
 def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
     """List plans, the best first."""
     # Two blocks let the norm of one run behind the products of the other, if a tile of weights
-    # still loads in the time of its rows.
-    half = ceil_div(ceil_div(tokens, 2), config.lanes) * config.lanes
+    # still loads in the time of its rows, with an eighth to spare for what else is loaded.
+    half = ceil_div(tokens, 2)
     loading = ceil_div(config.tile_bytes, config.memory_width)
-    best = half if half >= max(OVERLAP_ROWS, 2 * loading) else tokens
+    best = half if 8 * half >= 9 * max(loading, config.columns) else tokens
     best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
     sizes = [best]
     while sizes[-1] > 1:
