@@ -78,7 +78,7 @@ class ULX3SBoard(ECP5Cells):
     baud = 1_000_000
     #: Clock of the board, and of the machine unless something else is asked for, in MHz.
     reference = 25.0
-    frequency = 50.0
+    frequency = 40.0
     #: Bits of one block RAM.
     block_ram_bits = 18 * 1024
 
