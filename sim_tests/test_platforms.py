@@ -268,7 +268,7 @@ def test_a_clock_that_is_not_reached(built, monkeypatch, tmp_path):
         r"frequency or try more seeds \(report in .*out\)$"
     )
     with pytest.raises(CheckFailed, match=message):
-        synthesize_board(TINY, "ulx3s-45f", tmp_path / "out")
+        synthesize_board(TINY, "ulx3s-45f", tmp_path / "out", frequency=50)
     assert not (tmp_path / "out" / "tiny.bit").exists()
     assert not json.loads((tmp_path / "out" / "report.json").read_text())["timing_met"]
 
