@@ -188,22 +188,21 @@ def test_truncated_file(bert, size):
 
 def test_not_safetensors(bert):
     (bert / "model.safetensors").write_bytes(struct.pack("<Q", 4) + b"PK\3\4" + bytes(50))
-    refused(bert, r"header is not that of a safetensors file")
+    refused(bert, r"model\.safetensors: truncated or not safetensors \(.*\).*copy it again")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"dtype": "I4"}, r"tensor 'encoder\.layer\.1.*' has the unknown type 'I4'"),
-        ({"shape": [27, 28]}, r"of shape \(27, 28\) and type F32 needs 3024 bytes.*gives it 2916"),
-        ({"shape": [-27, -27]}, r"of shape \(-27, -27\) and type F32"),
-        ({"dtype": "I32"}, r"is stored as I32; weights must be F32, F16, BF16 or F64"),
-        ({"data_offsets": [0]}, r"header is not that of a safetensors file"),
-    ],
+    "change",
+    [{"dtype": "I4"}, {"shape": [27, 28]}, {"shape": [-27, -27]}, {"data_offsets": [0]}],
 )
-def test_bad_header(bert, change, message):
+def test_bad_header(bert, change):
     rewritten(bert, lambda header: header[QUERY].update(change))
-    refused(bert, message)
+    refused(bert, r"model\.safetensors: truncated or not safetensors \(.*\).*copy it again")
+
+
+def test_integer_weights(bert):
+    rewritten(bert, lambda header: header[QUERY].update(dtype="I32"))
+    refused(bert, r"is stored as I32; weights must be F32, F16, BF16 or F64")
 
 
 def test_missing_files(bert, tmp_path):
