@@ -30,7 +30,7 @@ types: $(TYPES)/stamp  ## Check types
 
 bench: $(VENV)/test.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp  ## Measure all figures, into build/bench
 	@mkdir -p build/bench
-	@for script in scripts/bench_*.py; do \
+	@for script in scripts/bench_*.py scripts/accuracy_*.py; do \
 		echo "$$script"; \
 		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
 	done
