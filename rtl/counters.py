@@ -45,5 +45,5 @@ class Counters(wiring.Component):
                 m.d.sync += pending.eq(event)
             m.d.sync += value.eq(value + pending)
             with m.If(self.clear):
-                m.d.sync += value.eq(0)
+                m.d.sync += [pending.eq(0), value.eq(0)]
         return m

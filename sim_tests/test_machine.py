@@ -8,7 +8,7 @@ from harness import simulate
 from random_programs import SIZE, random_image
 
 from celosia.config import PRESETS
-from celosia.isa import Flag, Instruction, Opcode, Space, assemble
+from celosia.isa import Flag, Instruction, Opcode, Space, Unit, assemble
 from celosia.rtl.top import Accelerator
 
 SQUARE = PRESETS["tiny"].replace(memory="axi4", on_chip_bytes=0, scratchpad_words=512)
@@ -51,24 +51,24 @@ def with_program(*program: Instruction) -> np.ndarray:
     return image
 
 
-def load(address: int, **operands: int) -> Instruction:
-    return Instruction(
-        Opcode.LOAD,
-        {"address": address, "rows": 1, "words": 1, "space": Space.ROWS16} | operands,
-    )
+def load(address: int, **tokens: frozenset[Unit]) -> Instruction:
+    operands = {"address": address, "rows": 1, "words": 1, "space": Space.ROWS16}
+    return Instruction(Opcode.LOAD, operands, **tokens)
 
 
 HALT = Instruction(Opcode.HALT)
+ITSELF = frozenset([Unit.LOAD])
 OUTSIDE = {
     "illegal": with_program(load(0x1000)),  # then zeros, an undefined opcode
-    "load": with_program(load(0x1000), load(SIZE - 4), HALT),
+    # The second one waits: a fault's address is that of the oldest unfinished instruction.
+    "load": with_program(load(0x1000, signal=ITSELF), load(SIZE - 4, wait=ITSELF), HALT),
     "store": with_program(
         Instruction(Opcode.STORE, {"address": SIZE, "rows": 1, "words": 1}), HALT
     ),
     "weights": with_program(
         Instruction(
             Opcode.MATMUL,
-            {"m": 1, "n": 4, "k_tiles": 1, "w_address": 1 << 31},
+            {"m": 1, "n": 4, "k_tiles": 1, "y_base": 9, "y_slot": 9, "w_address": 1 << 31},
             Flag.WEIGHTS_IN_MEMORY,
         ),
         HALT,

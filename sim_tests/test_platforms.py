@@ -189,7 +189,7 @@ def built(tmp_path_factory):
     said = []
     target = board("ulx3s-45f")
     cache = tmp_path_factory.mktemp("cache")
-    top = target.top(StandIn(), target.frequency)
+    top = target.top(StandIn(), 50)
     return build_bitstream(target, top, cache, progress=said.append), said, cache
 
 
