@@ -291,7 +291,9 @@ class Instruction:
                     f"not {value}"
                 )
         for flag in self.flags & ~FLAGS[self.opcode]:
-            raise ProgramError(f"{self.opcode.name} does not take the flag {flag.name.lower()}")
+            raise ProgramError(
+                f"{self.opcode.name} does not take the flag {str(flag.name).lower()}"
+            )
         canonical = {name: int(self.operands[name]) for name in known if self.operands.get(name)}
         object.__setattr__(self, "operands", canonical)
 
@@ -352,6 +354,7 @@ class Instruction:
     def parse(cls, text: str) -> "Instruction":
         """Return the instruction that `str` printed as `text`."""
         name, *parts = text.split() or [""]
+        part = name
         try:
             opcode = Opcode[name]
             operands, flags, wait, signal = {}, Flag(0), set(), set()

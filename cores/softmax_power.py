@@ -157,7 +157,7 @@ class PartSum(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
 
-        level = list(self.probabilities)
+        level = [self.probabilities[column] for column in range(self.config.columns)]
         for stage in range(self.tree_latency):
             sums = [adder_tree(level[at : at + 4]) for at in range(0, len(level), 4)]
             level = [

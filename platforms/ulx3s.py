@@ -47,11 +47,14 @@ class BoardTop(Elaboratable):
         uart = platform.request("uart", dir={"rx": "-", "tx": "-", "rts": "-", "dtr": "-"})
         clock = platform.request(platform.default_clk, dir="-")
         button = platform.request("button_fire", 0, dir="-")
-        m.submodules.clock_pin = clock_pin = io.Buffer("i", clock)
-        m.submodules.button = button = io.Buffer("i", button)
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        leds = [io.Buffer("o", platform.request("led", index, dir="-")) for index in range(3)]
+        m.submodules.clock_pin = clock_pin = io.Buffer(io.Direction.Input, clock)
+        m.submodules.button = button = io.Buffer(io.Direction.Input, button)
+        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
+        leds = [
+            io.Buffer(io.Direction.Output, platform.request("led", index, dir="-"))
+            for index in range(3)
+        ]
         for index, led in enumerate(leds):
             m.submodules[f"led_{index}"] = led
 

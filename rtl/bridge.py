@@ -179,7 +179,9 @@ class SerialBridge(wiring.Component):
         connect(m, access.bus, flipped(self.bus))
         connect(m, writer.o, flipped(self.o))
 
-        header, status = Signal(Header), Signal(ReplyStatus, init=ReplyStatus.OK)
+        # The stubs take the signal of a structure for a plain one.
+        header: Header
+        header, status = Signal(Header), Signal(ReplyStatus, init=ReplyStatus.OK)  # pyright: ignore[reportAssignmentType]
         index, is_write = Signal(range(BLOCK_WORDS + 1)), Signal()
         # Behind a register of its own: block RAM answers late in the cycle.
         word = Signal(32)
@@ -312,7 +314,12 @@ class UARTBridge(wiring.Component):
 
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "bus": Out(AXI4Lite())})
+        # The stubs know only the old name of `init`.
+        super().__init__({
+            "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+            "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+            "bus": Out(AXI4Lite()),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -7,7 +7,7 @@ from celosia.isa import INSTRUCTION_BYTES, OPCODES, Opcode
 
 __all__ = ["header_layout", "operand_layout"]
 
-_HEADER = {
+_HEADER: dict[int | str, data.Field] = {
     "opcode": data.Field(unsigned(8), 0),
     "wait": data.Field(unsigned(4), 8),
     "signal": data.Field(unsigned(4), 12),
@@ -22,5 +22,7 @@ def header_layout() -> data.FlexibleLayout:
 
 def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
     """View of an instruction with this opcode: the header's fields and its operands."""
-    operands = {f.name: data.Field(unsigned(f.width), f.lsb) for f in OPCODES[opcode][1]}
+    operands: dict[int | str, data.Field] = {
+        f.name: data.Field(unsigned(f.width), f.lsb) for f in OPCODES[opcode][1]
+    }
     return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER | operands)

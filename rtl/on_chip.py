@@ -32,7 +32,7 @@ class _Beat(NamedTuple):
 
     active: Signal
     id: Signal
-    index: Signal
+    position: Signal
     last: Signal
     outside: Signal
 
@@ -41,8 +41,7 @@ class _Access(NamedTuple):
     """What the machine does with a port of the memory in this cycle."""
 
     valid: Signal
-    index: Signal
-    enable: Value | None
+    position: Signal
 
 
 class OnChipMemory(wiring.Component):
@@ -100,7 +99,7 @@ class OnChipMemory(wiring.Component):
         lanes = width // 4
         lane = Signal(range(max(lanes, 2)))
         machine_reads = self._read(m, read.data)
-        machine_writes = self._write(m)
+        machine_writes, enable = self._write(m)
         m.d.comb += [
             outside.eq(self.host.p.address[shift:] >= words),
             lane.eq(self.host.p.address[2:shift]),
@@ -110,14 +109,14 @@ class OnChipMemory(wiring.Component):
 
         m.d.comb += [
             read.addr.eq(
-                Mux(machine_reads.valid, machine_reads.index, self.host.p.address[shift:])
+                Mux(machine_reads.valid, machine_reads.position, self.host.p.address[shift:])
             ),
             write.addr.eq(
-                Mux(machine_writes.valid, machine_writes.index, self.host.p.address[shift:])
+                Mux(machine_writes.valid, machine_writes.position, self.host.p.address[shift:])
             ),
         ]
         with m.If(machine_writes.valid):
-            m.d.comb += [write.data.eq(self.write.wdata), write.en.eq(machine_writes.enable)]
+            m.d.comb += [write.data.eq(self.write.wdata), write.en.eq(enable)]
         with m.Else():
             m.d.comb += write.data.eq(self.host.p.data.replicate(lanes))
             with m.If(self.host.valid & may & self.host.p.write & ~outside):
@@ -161,7 +160,7 @@ class OnChipMemory(wiring.Component):
             ]
         outside = Signal(name=f"{name}_outside")
         m.d.comb += outside.eq(index >= self.config.on_chip_bytes // self.config.memory_width)
-        return _Beat(active=active, id=burst_id, index=index, last=last, outside=outside)
+        return _Beat(active=active, id=burst_id, position=index, last=last, outside=outside)
 
     def _read(self, m: Module, word: Value) -> _Access:
         """Answer bursts of reads, as long as there is room for the answers."""
@@ -188,10 +187,10 @@ class OnChipMemory(wiring.Component):
             bus.rvalid.eq(answers.o.valid),
             answers.o.ready.eq(bus.rready),
         ]
-        return _Access(valid=go, index=beat.index, enable=None)
+        return _Access(valid=go, position=beat.position)
 
-    def _write(self, m: Module) -> _Access:
-        """Take bursts of writes, as long as there is room for the responses."""
+    def _write(self, m: Module) -> tuple[_Access, Value]:
+        """Take bursts of writes, as long as there is room; return also which bytes to write."""
         bus = self.write
         layout = data.StructLayout({"id": 1, "outside": 1})
         m.submodules.responses = responses = StreamFIFO(layout, _ANSWERS)
@@ -211,4 +210,4 @@ class OnChipMemory(wiring.Component):
         ]
         with m.If(go):
             m.d.sync += failed.eq(~beat.last & (failed | beat.outside))
-        return _Access(valid=go, index=beat.index, enable=Mux(beat.outside, 0, bus.wstrb))
+        return _Access(valid=go, position=beat.position), Mux(beat.outside, 0, bus.wstrb)

@@ -6,7 +6,7 @@ from amaranth.lib import data
 __all__ = ["select_part"]
 
 
-def select_part(m: Module, word: data.View, part: Value, target: data.View) -> None:
+def select_part(m: Module, word: Value | data.View, part: Value, target: data.View) -> None:
     """Drive `target` with the `part`-th of the equal parts, as wide as it, of `word`."""
     whole, taken = Value.cast(word), Value.cast(target)
     if len(whole) == len(taken):

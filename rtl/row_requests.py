@@ -1,6 +1,6 @@
 """From the rows of LOAD and STORE to memory requests."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -111,7 +111,7 @@ class RowRequests(wiring.Component):
 
         return m
 
-    def _row_beats(self, rows: data.View) -> Signal:
+    def _row_beats(self, rows: data.View) -> Value:
         """Beats of one row, those of entries rounded up."""
         width = self.config.memory_width
         row16 = rows.words << exact_log2(2 * self.config.lanes // width)

@@ -1,6 +1,6 @@
 """Streams rows into the array, from the scratchpad or from the probabilities, as int8."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -196,7 +196,7 @@ class RowStreamer(wiring.Component):
         self._add_path(m, step, go)
         return m
 
-    def _bank_free(self, m: Module, step, go) -> Signal:
+    def _bank_free(self, m: Module, step, go) -> Value:
         """Count the drains that have yet to read a bank; return whether the step's has none."""
         free = Signal(2)
         for bank in range(2):

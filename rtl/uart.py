@@ -72,7 +72,11 @@ class UARTReceiver(wiring.Component):
     def __init__(self, divisor: int) -> None:
         _check_divisor(divisor)
         self.divisor = divisor
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8))})
+        # The stubs know only the old name of `init`.
+        super().__init__({
+            "rx": In(1, init=1),  # pyright: ignore[reportCallIssue]
+            "o": Out(stream.Signature(8)),
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -135,7 +139,11 @@ class UARTTransmitter(wiring.Component):
     def __init__(self, divisor: int) -> None:
         _check_divisor(divisor)
         self.divisor = divisor
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        # The stubs know only the old name of `init`.
+        super().__init__({
+            "i": In(stream.Signature(8)),
+            "tx": Out(1, init=1),  # pyright: ignore[reportCallIssue]
+        })
 
     def elaborate(self, platform) -> Module:
         m = Module()

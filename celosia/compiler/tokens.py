@@ -56,7 +56,7 @@ class Tokenizer:
 def read_tokenizer(path: Path) -> Any:
     """Read a tokenizer.json with the optional package `tokenizers`."""
     try:
-        import tokenizers
+        import tokenizers  # pyright: ignore[reportMissingImports] - optional
     except ImportError:
         raise ModelError(
             "text input needs the package tokenizers; run `pip install tokenizers`, or give ids"

@@ -22,8 +22,13 @@ _SPACE = 1 << 32
 class Port(Protocol):
     """What a line must offer; pyserial's `Serial` does."""
 
-    #: Seconds that `read` waits at most.
-    timeout: float | None
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that `read` waits at most."""
+        ...
+
+    @timeout.setter
+    def timeout(self, value: float | None, /) -> None: ...
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, fewer after `timeout`."""
