@@ -42,11 +42,12 @@ def value(number: float | None, unit: str) -> str:
 
 def table(records: Sequence[dict[str, Any]]) -> str:
     """Return the table of some records as Markdown."""
-    lines = ["| figure | measured | target | limit | unit | machine |"]
-    lines.append("| --- | ---: | ---: | ---: | --- | --- |")
+    lines = ["| figure | measured | target | limit | unit | machine | command |"]
+    lines.append("| --- | ---: | ---: | ---: | --- | --- | --- |")
     for record in records:
         figures = (value(record[key], record["unit"]) for key in ("value", "target", "limit"))
         cells = [f"`{record['name']}`", *figures, record["unit"], str(record["config"])]
+        cells.append(f"`{record['how']}`")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
