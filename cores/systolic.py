@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
+from celosia.cores.arith import delayed
 from celosia.cores.pe import ProcessingElement
 
 __all__ = ["ColumnSums", "StreamedRow", "SystolicArray", "TileColumn"]
@@ -145,10 +146,10 @@ class SystolicArray(wiring.Component):
         sums: list[Value] = [Signal(signed(1), name="zero")] * columns
         for row in range(rows):
             if row > 0:
-                enables = _delayed(m, enables, 1, f"enables_{row}", reset_less=False)
-                swap = _delayed(m, swap, 1, f"swap_{row}", reset_less=False)
-            passed, passed_swap = _delayed(m, self.i.data[row], row, f"i_{row}"), swap
-            weight = _delayed(m, self.load.data[row], row, f"weight_{row}")
+                enables = delayed(m, enables, 1, f"enables_{row}", reset_less=False)
+                swap = delayed(m, swap, 1, f"swap_{row}", reset_less=False)
+            passed, passed_swap = delayed(m, self.i.data[row], row, f"i_{row}"), swap
+            weight = delayed(m, self.load.data[row], row, f"weight_{row}")
             for column in range(columns):
                 pe = ProcessingElement(len(sums[column]), _sum_width(row + 1))
                 m.submodules[f"pe_{row}_{column}"] = pe
@@ -163,9 +164,9 @@ class SystolicArray(wiring.Component):
 
         # The sums of a row leave column by column; hold back the early ones.
         for column, total in enumerate(sums):
-            aligned = _delayed(m, total, columns - 1 - column, f"sum_{column}")
+            aligned = delayed(m, total, columns - 1 - column, f"sum_{column}")
             m.d.comb += self.o.data[column].eq(aligned)
-        valid = _delayed(m, self.i.valid, self.latency, "valid", reset_less=False)
+        valid = delayed(m, self.i.valid, self.latency, "valid", reset_less=False)
         m.d.comb += self.o.valid.eq(valid)
 
         return m
@@ -174,12 +175,3 @@ class SystolicArray(wiring.Component):
 def _sum_width(terms: int) -> int:
     """Bits of a signed sum of products of two int8; the largest is 2**14 times `terms`."""
     return (terms << 14).bit_length() + 1
-
-
-def _delayed(m: Module, value: Value, cycles: int, name: str, *, reset_less: bool = True) -> Value:
-    """Return `value` as it was some cycles ago."""
-    for stage in range(cycles):
-        register = Signal.like(value, name=f"{name}_delay_{stage}", reset_less=reset_less)
-        m.d.sync += register.eq(value)
-        value = register
-    return value

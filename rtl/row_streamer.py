@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
+from celosia.cores.arith import delayed
 from celosia.cores.quantise import Quantiser
 from celosia.cores.systolic import StreamedRow
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
@@ -234,11 +235,7 @@ class RowStreamer(wiring.Component):
             )
 
         # Stages 2 and 3: the quantiser; what is known of the row follows.
-        swap = now.first
-        for stage in range(quantiser.latency):
-            delayed = Signal(name=f"swap_{stage}", reset_less=True)
-            m.d.sync += delayed.eq(swap)
-            swap = delayed
+        swap = delayed(m, now.first, quantiser.latency, "swap")
         m.d.comb += [
             self.rows.valid.eq(quantiser.o.valid),
             self.rows.swap.eq(swap),

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
+from celosia.cores.arith import delayed
 from celosia.cores.quantise import Quantiser
 from celosia.cores.systolic import TileColumn
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
@@ -188,11 +189,7 @@ class TileLoader(wiring.Component):
             m.d.comb += quantiser.i.data[lane].eq(Mux(now.from_memory, weights[lane], part[lane]))
 
         # Later stages: the column's number follows its data.
-        column = now.column
-        for stage in range(quantiser.latency):
-            register = Signal.like(now.column, name=f"column_{stage}", reset_less=True)
-            m.d.sync += register.eq(column)
-            column = register
+        column = delayed(m, now.column, quantiser.latency, "column")
         m.d.comb += [
             self.load.valid.eq(quantiser.o.valid),
             self.load.column.eq(column),
