@@ -79,7 +79,8 @@ class StreamingSoftmax(wiring.Component):
     cycles; it never stalls. The last parts of the same row in two blocks must be at least
     `turnaround` cycles apart.
 
-    Exponent and denominator of each row stay inside. A row needs a key that counts in every block.
+    Exponent and denominator of each row stay inside. A row may have no key that counts, in some
+    blocks or in all; the reciprocal of a row without any is not defined.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class LogitPart(wiring.Signature):
     data : Out(data.ArrayLayout(signed(16), columns))
         Base-2 logits with 6 fraction bits.
     lane_mask : Out(columns)
-        Lanes whose key exists.
+        Lanes whose key the row sees.
     row : Out(range(attention_rows))
         Row of the block.
     part : Out(range(lanes // columns))

@@ -188,7 +188,8 @@ class DenominatorReciprocal(wiring.Component):
     Members
     -------
     denominator : In(accumulator_width - 9)
-        At least `64 · 2^(accumulator_width - 24)`, as every block makes it.
+        At least `64 · 2^(accumulator_width - 24)`, as every block with a key makes it; for 0, of a
+        row without any, `rcp` and `shift` are arbitrary.
     rcp : Out(15)
         Reciprocal.
     shift : Out(6)
@@ -218,7 +219,7 @@ class DenominatorReciprocal(wiring.Component):
         m.submodules.divider = self.divider
         width = len(self.denominator)
 
-        # The largest probability of a block is at least 64, so the denominator has at most eight
+        # The largest probability of a block is at least 64, so a denominator has at most eight
         # leading zeros. They go in steps of 8 and 4 in stage 1, of 2 and 1 in stage 2.
         rest, zeros = self.denominator, []
         for step in (8, 4, 2, 1):

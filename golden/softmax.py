@@ -41,7 +41,8 @@ class SoftmaxState:
     exponent : (rows,) int
         M, to which the denominator is relative; -512 to 575.
     denominator : (rows,) int
-        l, with `guard_bits` fraction bits; below `1.5 · 2^(A - 10)`.
+        l, with `guard_bits` fraction bits; below `1.5 · 2^(A - 10)`, and 0 only as long as the
+        row has seen no key.
     """
 
     exponent: IntArray
@@ -64,8 +65,8 @@ def softmax_block(
         Lanes and accumulator width.
     t : (rows, lanes) int
         Base-2 logits with 6 fraction bits; int16 values.
-    valid : (lanes,) bool
-        Keys that exist; the others get probability 0. At least one.
+    valid : (rows, lanes) or (lanes,) bool
+        Keys that each row sees; the others get probability 0. A row may see none.
     state : SoftmaxState or None
         State after the block before; None for the first block.
 
@@ -83,9 +84,10 @@ def softmax_block(
     Raises
     ------
     ValueError
-        If a shape or a value is wrong, or no key is valid.
+        If a shape or a value is wrong.
     """
     t, valid = _checked_block(config, t, valid)
+    # A row that sees no key has the least exponent: it moves no other block's.
     block_exponent = -(-np.where(valid, t, -(1 << 15)).max(axis=1) >> FRACTION_BITS)
     delta = (block_exponent[:, np.newaxis] << FRACTION_BITS) - t
     octaves = np.clip(delta >> FRACTION_BITS, 0, MAX_SHIFT)
@@ -160,9 +162,10 @@ def normalise(o: IntArray, denominator: IntArray, exponents: IntArray | int = 0)
     Returns
     -------
     (rows, columns) int
-        Attention's output as int16, in the scale that V has as int16.
+        Attention's output as int16, in the scale that V has as int16; 0 in rows without any key.
     """
-    rcp, shift = reciprocal(denominator)
+    # Where the denominator is 0 so are the accumulators, whatever they are multiplied by.
+    rcp, shift = reciprocal(np.maximum(denominator, 1))
     shift = np.clip(shift[:, np.newaxis] - exponents, 0, 47)
     return saturate(rnd(o * rcp[:, np.newaxis], shift), 16)
 
@@ -238,8 +241,6 @@ def _checked_block(
     valid = np.asarray(valid, dtype=bool)
     if t.shape != (len(t), config.lanes):
         raise ValueError(f"t must have the shape {(len(t), config.lanes)}, not {t.shape}")
-    if valid.shape != (config.lanes,):
-        raise ValueError(f"valid must have the shape {(config.lanes,)}, not {valid.shape}")
-    if not valid.any():
-        raise ValueError("a block must have a valid key")
+    if valid.shape not in (t.shape, t.shape[1:]):
+        raise ValueError(f"valid must have the shape {t.shape} or {t.shape[1:]}, not {valid.shape}")
     return t, valid
