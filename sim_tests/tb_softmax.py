@@ -53,6 +53,17 @@ def logits(pattern: str, rng, m: int, keys: int) -> np.ndarray:
     return np.clip(values, LEAST, GREATEST).astype(np.int64)
 
 
+#: Which keys k a row i sees, in whole blocks or not.
+VIEWS = {
+    "every": lambda i, k: k >= 0,
+    "causal": lambda i, k: k <= i,
+    "late": lambda i, k: k >= (1 + i % 3) * LANES - i % 2,
+    "early": lambda i, k: k < (i % 3) * LANES + i % 2,
+    "gaps": lambda i, k: (k // LANES + i) % 3 > (k + i) % 2,
+    "nothing": lambda i, k: k < 0,
+}
+
+
 def packed(values, width: int) -> int:
     """Pack signed fields into a word, the first one least significant."""
     mask = (1 << width) - 1
@@ -75,11 +86,11 @@ class Attention:
 
     parts: list[Part]
     probabilities: list[tuple[int, int, int, int]]
-    reciprocals: list[tuple[int, int, int]]
+    reciprocals: list[tuple[int, ...]]
     bumps: int
 
 
-def attention(t: np.ndarray) -> Attention:
+def attention(t: np.ndarray, view: str = "every") -> Attention:
     """Blocks of all rows of `t`, each under the number of some row of the hardware."""
     m, keys = t.shape
     rng = np.random.default_rng(keys)
@@ -90,22 +101,29 @@ def attention(t: np.ndarray) -> Attention:
     like = np.clip(t[:, -1:] + rng.integers(-300, 300, noise.shape), LEAST, GREATEST)
     padded = np.where(rng.random(noise.shape) < 0.3, noise, like)
     padded[:, :keys] = t
+    row, key = np.indices(padded.shape)
+    seen = (key < keys) & VIEWS[view](row, key)
 
     done = Attention([], [], [], 0)
     state = None
     for block in range(blocks):
         lanes = slice(block * LANES, (block + 1) * LANES)
-        valid = np.arange(lanes.start, lanes.stop) < keys
+        valid = seen[:, lanes]
         p, a, b, state = softmax_block(CONFIG, padded[:, lanes], valid, state)
         done.bumps += int(((a > 0) & (b > 0)).sum())
         first, last = block == 0, block == blocks - 1
         for i, name in enumerate(names):
             row = padded[i, lanes].reshape(PARTS, COLUMNS)
-            mask = valid.reshape(PARTS, COLUMNS)
+            mask = valid[i].reshape(PARTS, COLUMNS)
             done.parts += [Part(row[k], mask[k], name, k, first, last) for k in range(PARTS)]
             done.probabilities.append((name, packed(p[i], 7), int(a[i]), int(b[i])))
-    rcp, shift = reciprocal(state.denominator)
-    done.reciprocals = list(zip(names, rcp.tolist(), shift.tolist(), strict=True))
+    # The reciprocal of 0 may be anything.
+    rcp, shift = reciprocal(np.maximum(state.denominator, 1))
+    known = zip(rcp.tolist(), shift.tolist(), strict=True)
+    done.reciprocals = [
+        (name, *scale) if exists else (name,)
+        for name, scale, exists in zip(names, known, state.denominator > 0, strict=True)
+    ]
     return done
 
 
@@ -210,7 +228,11 @@ async def check(dut, attentions: list[Attention], *, gap: float = 0.0) -> Monito
     assert monitor.probabilities == list(zip(due, rows, strict=True))
     rows = [row for item in attentions for row in item.reciprocals]
     due = [cycle + RECIPROCAL_LATENCY for cycle in monitor.last_rows]
-    assert monitor.reciprocals == list(zip(due, rows, strict=True))
+    found = [
+        (cycle, values[: len(row)])
+        for (cycle, values), row in zip(monitor.reciprocals, rows, strict=True)
+    ]
+    assert found == list(zip(due, rows, strict=True))
     return monitor
 
 
@@ -238,6 +260,16 @@ async def takes_any_number_of_keys(dut, gap):
         for keys in range(1, 2 * LANES + 2)
     ]
     await check(dut, attentions, gap=gap)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(view=list(VIEWS), pattern=["normal", "growing", "highest", "wide"])
+async def shows_each_row_its_own_keys(dut, view, pattern):
+    await start(dut)
+    rng = np.random.default_rng(5)
+    m = CONFIG.attention_rows
+    items = [attention(logits(pattern, rng, m, keys), view) for keys in (4 * LANES, 3 * LANES + 1)]
+    await check(dut, items, gap=0.1)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
