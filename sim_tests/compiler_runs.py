@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from celosia.compiler.dependencies_effects import effects
 from celosia.golden.machine import GoldenMachine
 from celosia.isa import Cause, Opcode, disassemble
 from celosia.runtime.host import finish, prepare
@@ -36,8 +37,10 @@ def run_shuffled(instructions, machine, rng):
     """Execute in a random order that the tokens allow.
 
     Instructions of a unit start and end in order, several under way at once; each takes effect
-    as a whole at some time between.
+    as a whole at some time between. A unit makes its writes in order, after the reads of earlier
+    instructions, but it may read before earlier instructions have written.
     """
+    config = machine.config
     queues = {}
     for instruction in instructions:
         queues.setdefault(instruction.unit, []).append(instruction)
@@ -50,7 +53,10 @@ def run_shuffled(instructions, machine, rng):
             flight = under_way[unit]
             if queue and len(flight) < WINDOW and all(tokens.get((s, unit)) for s in queue[0].wait):
                 moves.append(("start", unit, 0))
-            moves += [("execute", unit, i) for i, (_, done) in enumerate(flight) if not done]
+            for i, (instruction, done) in enumerate(flight):
+                earlier = [other for other, gone in flight[:i] if not gone]
+                if not done and not overwrites(instruction, earlier, config):
+                    moves.append(("execute", unit, i))
             if flight and flight[0][1]:
                 moves.append(("end", unit, 0))
         assert moves, "deadlock"
@@ -60,6 +66,7 @@ def run_shuffled(instructions, machine, rng):
             instruction = queues[unit].pop(0)
             for source in instruction.wait:
                 tokens[source, unit] -= 1
+            assert not reads(instruction, [other for other, _ in flight], config), "reads too early"
             flight.append((instruction, False))
         elif what == "execute":
             machine._execute(flight[i][0], 0)
@@ -69,6 +76,28 @@ def run_shuffled(instructions, machine, rng):
                 tokens[unit, target] = tokens.get((unit, target), 0) + 1
                 assert tokens[unit, target] <= 255
     assert not any(tokens.values())
+
+
+def overwrites(instruction, earlier, config):
+    """Whether it writes what earlier instructions read or write."""
+    mine = effects(instruction, config).writes
+    others = [effects(other, config) for other in earlier]
+    return any(meet(mine, other.writes) or meet(mine, other.reads) for other in others)
+
+
+def reads(instruction, earlier, config):
+    """Whether it reads what earlier instructions write."""
+    mine = effects(instruction, config).reads
+    return any(meet(mine, effects(other, config).writes) for other in earlier)
+
+
+def meet(one, other):
+    return any(
+        np.intersect1d(a, b).size
+        for space in one.keys() & other.keys()
+        for a in one[space]
+        for b in other[space]
+    )
 
 
 def agrees_in_any_order(program, values, seeds=3):

@@ -66,7 +66,9 @@ def insert_tokens(program: Sequence[Instruction], config: MachineConfig) -> list
 
     Wherever two instructions share a place and at least one writes it, the later waits for the
     earlier, unless it follows from other waits that the earlier has ended: units take and end
-    their instructions in order, and what has ended had waited for its own.
+    their instructions in order, and what has ended had waited for its own. A unit makes its
+    writes in order, after the reads of the instructions before; so of its own instructions, one
+    waits only for those of which it reads the results.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def insert_tokens(program: Sequence[Instruction], config: MachineConfig) -> list
     for index, unit in enumerate(units):
         if unit < 0:
             continue
-        needed = _latest(_hazards(everything[index], trackers), units)
+        needed = _latest(*_hazards(everything[index], trackers), units, unit)
         for source, last in enumerate(needed):
             if last > known[unit, source]:
                 signals[last].add(Unit(unit))
@@ -116,26 +118,36 @@ def _trackers(everything: list[Effects]) -> dict[str, _Tracker]:
     return {space: _Tracker(low, high - low + 1) for space, (low, high) in ends.items()}
 
 
-def _hazards(found: Effects, trackers: dict[str, _Tracker]) -> NDArray[np.int64]:
-    """Return the instructions that one must come after."""
-    before = [np.array([-1])]
+def _hazards(
+    found: Effects, trackers: dict[str, _Tracker]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the instructions whose results one reads, and those whose places it overwrites."""
+    sources, overwritten = [np.array([-1])], [np.array([-1])]
     for space, accesses in found.reads.items():
         if space in trackers:
             tracker = trackers[space]
-            before += [np.unique(tracker.writer[tracker.within(places)]) for places in accesses]
+            sources += [np.unique(tracker.writer[tracker.within(places)]) for places in accesses]
     for space, accesses in found.writes.items():
         tracker = trackers[space]
         for places in accesses:
             inside = tracker.within(places)
-            before += [np.unique(tracker.writer[inside]), np.unique(tracker.readers[:, inside])]
-    return np.unique(np.concatenate(before))
+            overwritten += [
+                np.unique(tracker.writer[inside]),
+                np.unique(tracker.readers[:, inside]),
+            ]
+    return np.unique(np.concatenate(sources)), np.unique(np.concatenate(overwritten))
 
 
-def _latest(before: NDArray[np.int64], units: list[int]) -> list[int]:
-    """Return the last of some instructions for each unit, -1 for none."""
+def _latest(
+    sources: NDArray[np.int64], overwritten: NDArray[np.int64], units: list[int], own: int
+) -> list[int]:
+    """Return the last instruction of each unit that one must come after, -1 for none."""
     latest = [-1] * len(Unit)
-    for index in before[before >= 0].tolist():
+    for index in sources[sources >= 0].tolist():
         latest[units[index]] = max(latest[units[index]], index)
+    for index in overwritten[overwritten >= 0].tolist():
+        if units[index] != own:
+            latest[units[index]] = max(latest[units[index]], index)
     return latest
 
 

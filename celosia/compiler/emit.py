@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from celosia.compiler.dependencies import hoist_loads, insert_tokens
 from celosia.compiler.graph import BertEmbedding, Encoder, PatchEmbedding
-from celosia.compiler.layout import FREE, MemoryLayout, ceil_div
+from celosia.compiler.layout import MemoryLayout, ceil_div
 from celosia.compiler.layout_model import place_model
 from celosia.compiler.program import Program, Tensor
 from celosia.compiler.quantise_parts import QuantisedEncoder
 from celosia.compiler.schedule import Schedule, Shape, schedule
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
-from celosia.isa import INSTRUCTION_BYTES, Instruction, assemble
+from celosia.isa import INSTRUCTION_BYTES, assemble
 
 __all__ = ["emit_program"]
 
@@ -41,7 +41,7 @@ def emit_program(model: QuantisedEncoder, config: MachineConfig, tokens: int) ->
     program = [found.program[index] for index in order]
     labels = [found.labels[index] for index in order]
     entry = memory.place("program", bytes(len(program) * INSTRUCTION_BYTES))
-    linked = insert_tokens([_link(ins, memory) for ins in program], config)
+    linked = insert_tokens([memory.linked(ins) for ins in program], config)
     memory.image[entry:] = assemble(linked)
     return Program(
         config=config,
@@ -65,14 +65,6 @@ def _input_width(encoder: Encoder) -> int:
 
 def _pooled_rows(encoder: Encoder, tokens: int) -> int:
     return 1 if encoder.pooling == "cls" else tokens
-
-
-def _link(instruction: Instruction, memory: MemoryLayout) -> Instruction:
-    name = "w_address" if "w_address" in instruction.operands else "address"
-    address = instruction.operands.get(name, 0)
-    if address < FREE:
-        return instruction
-    return replace(instruction, operands=instruction.operands | {name: memory.link(address)})
 
 
 def _tensor(

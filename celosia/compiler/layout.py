@@ -1,6 +1,6 @@
 """Where things lie in memory: the image of constants, and free memory behind it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from celosia.compiler.program import Section
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
+from celosia.isa import Instruction
 
 __all__ = [
     "FREE",
@@ -104,6 +105,14 @@ class MemoryLayout:
         if address < FREE:
             return address
         return address - FREE + ceil_div(len(self.image), ALIGNMENT) * ALIGNMENT
+
+    def linked(self, instruction: Instruction) -> Instruction:
+        """Return an instruction with its final address."""
+        name = "w_address" if "w_address" in instruction.operands else "address"
+        address = instruction.operands.get(name, 0)
+        if address < FREE:
+            return instruction
+        return replace(instruction, operands=instruction.operands | {name: self.link(address)})
 
     def linked_sections(self, model: str) -> tuple[Section, ...]:
         """Return all sections at their final addresses.

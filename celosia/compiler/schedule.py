@@ -20,7 +20,7 @@ from celosia.compiler.schedule_parts import Builder, Tensor, pieces
 from celosia.compiler.schedule_plans import Plan, plans
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
-from celosia.isa import Instruction, Opcode
+from celosia.isa import Flag, Instruction, Opcode
 
 __all__ = ["Schedule", "Shape", "schedule"]
 
@@ -168,7 +168,7 @@ class _Lowering:
                 builder.load(patches, source + first * pitch, pitch=pitch)
                 offset_pitch = self.words * self.config.word_bytes
                 builder.load(x, self.model.offsets + first * offset_pitch, pitch=offset_pitch)
-                builder.matmul(self.model.patch, patches, x, residual=True)
+                builder.matmul(self.model.patch, patches, x, flags=Flag.RESIDUAL)
                 builder.pad.give(patches)
             self.norm(gains, x, first)
             self.x.close(x, first)
@@ -183,7 +183,7 @@ class _Lowering:
         for first, rows in self.blocks():
             context = self.context.open(first, rows)
             x = self.x.open(first, rows)
-            builder.matmul(block.attention.o, context, x, residual=True)
+            builder.matmul(block.attention.o, context, x, flags=Flag.RESIDUAL)
             self.context.close(context, first, store=False)
             self.norm(gains, x, first)
             self.x.close(x, first)
@@ -203,13 +203,13 @@ class _Lowering:
                 first, rows = blocks[index]
                 wide = builder.pad.take(rows, builder.words(ffn.up.outputs))
                 y = source.open(first, rows)
-                builder.matmul(ffn.up, y, wide, activate=True)
+                builder.matmul(ffn.up, y, wide, flags=Flag.ACTIVATE)
                 source.close(y, first, store=False)
                 ready.append((first, rows, wide))
             if index >= ahead:
                 first, rows, wide = ready.pop(0)
                 x = self.x.open(first, rows)
-                builder.matmul(ffn.down, wide, x, residual=True)
+                builder.matmul(ffn.down, wide, x, flags=Flag.RESIDUAL)
                 builder.pad.give(wide)
                 self.norm(gains, x, first)
                 self.x.close(x, first)

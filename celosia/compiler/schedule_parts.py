@@ -79,9 +79,11 @@ class Builder:
         """Fill a region from memory."""
         self._move(Opcode.LOAD, region, address, space, pitch=pitch, slot=region.slot)
 
-    def store(self, region: Region, address: int, *, pitch: int = 0) -> None:
+    def store(
+        self, region: Region, address: int, *, pitch: int = 0, space: Space = Space.ROWS16
+    ) -> None:
         """Write a region to memory."""
-        self._move(Opcode.STORE, region, address, Space.ROWS16, pitch=pitch)
+        self._move(Opcode.STORE, region, address, space, pitch=pitch)
 
     def load_table(self, address: int) -> None:
         """Fill the activation table."""
@@ -136,21 +138,40 @@ class Builder:
         return max(size // 2 // lanes, 1) * lanes
 
     def matmul(
-        self, matrix: Matrix, x: Region, y: Region, *, residual: bool = False, activate=False
+        self,
+        matrix: Matrix,
+        x: Region,
+        y: Region,
+        *,
+        flags: Flag = NONE,
+        channels: tuple[int, int] | None = None,
     ) -> None:
-        """Multiply rows by weights in memory; a residual is what `y` holds."""
+        """Multiply rows by weights in memory.
+
+        Parameters
+        ----------
+        matrix : Matrix
+            Weights.
+        x, y : Region
+            Operand and result; the residual, if there is one, is what `y` holds.
+        flags : Flag
+            RESIDUAL, ACTIVATE, NARROW.
+        channels : (int, int), optional
+            First and number of the channels to form, multiples of a word but at the end; all of
+            them by default. `y` has the columns of all.
+        """
         config = self.config
-        flags = Flag.WEIGHTS_IN_MEMORY
-        flags |= Flag.RESIDUAL if residual else Flag(0)
-        flags |= Flag.ACTIVATE if activate else Flag(0)
+        begin, count = channels or (0, matrix.outputs)
         column = matrix.k_tiles * config.rows
-        for channel, n in pieces(matrix.outputs, self._channels(matrix.outputs)):
+        for first, n in pieces(count, self._channels(count)):
+            channel = begin + first
             p_base = self._parameters(matrix.parameters, channel, n)
             for row, m in pieces(x.rows, config.accumulator_rows):
                 out = y.part(row, m).columns(channel // config.lanes)
+                residual = Flag.RESIDUAL in flags
                 self.emit(
                     Opcode.MATMUL,
-                    flags | (Flag.KEEP_EXPONENT if channel else Flag(0)),
+                    flags | Flag.WEIGHTS_IN_MEMORY | (Flag.KEEP_EXPONENT if channel else NONE),
                     m=m,
                     n=n,
                     k_tiles=matrix.k_tiles,
@@ -162,10 +183,29 @@ class Builder:
                     r_shift=matrix.r_shift if residual else 0,
                 )
 
+    def matmul_rows(
+        self, matrix: Matrix, row: int, weights: Region, x: Region, y: Region, *, keep: bool = False
+    ) -> None:
+        """Multiply rows of weights, which stream, by rows; `y` is the transpose of the product.
+
+        `weights` holds the weights from `row` on; with `keep`, `y` continues rows.
+        """
+        self.emit(
+            Opcode.MATMUL,
+            Flag.ROW_PARAMETERS | (Flag.KEEP_EXPONENT if keep else NONE),
+            m=weights.rows,
+            n=x.rows,
+            k_tiles=matrix.k_tiles,
+            p_base=self._parameters(matrix.parameters, row, weights.rows),
+            **weights.operand("x"),
+            **x.operand("w"),
+            **y.operand("y"),
+        )
+
     def matmul_streamed(
         self, matrix: Matrix, x: Region, y: Region, *, most: int, keep: bool
     ) -> None:
-        """Multiply weights, which stream, by rows; `y` is the transpose of the product.
+        """Multiply weights in memory, which stream, by rows; `y` is the transpose of the product.
 
         At most `most` rows of weights are there at a time.
         """
@@ -179,18 +219,7 @@ class Builder:
         for row, m in pieces(matrix.outputs, most):
             weights = self.pad.take(m, words)
             self.load(weights, matrix.weights + row * row_bytes, space=Space.ROWS8)
-            flags = Flag.ROW_PARAMETERS | (Flag.KEEP_EXPONENT if keep else Flag(0))
-            self.emit(
-                Opcode.MATMUL,
-                flags,
-                m=m,
-                n=x.rows,
-                k_tiles=matrix.k_tiles,
-                p_base=self._parameters(matrix.parameters, row, m),
-                **weights.operand("x"),
-                **x.operand("w"),
-                **y.part(row, m).operand("y"),
-            )
+            self.matmul_rows(matrix, row, weights, x, y.part(row, m), keep=keep)
             self.pad.give(weights)
 
 

@@ -1,0 +1,211 @@
+"""Single layers with random constants, as programs: what throughput is measured on.
+
+Activations are int8 in memory and int16 rows inside; everything comes from memory and goes back
+to it. The programs are scheduled by hand for the least time outside the products: the first rows
+and channels are few, so that work begins early, and so are the last ones.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from celosia.compiler.dependencies import insert_tokens
+from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes, tile_bytes
+from celosia.compiler.layout_scratchpad import Region
+from celosia.compiler.program import Program, Tensor
+from celosia.compiler.schedule_parts import Builder
+from celosia.compiler.schedule_plans import Plan
+from celosia.config import MachineConfig
+from celosia.isa import INSTRUCTION_BYTES, Flag, Opcode, Space, assemble
+
+__all__ = ["mha_ffn"]
+
+#: Standard deviation of random int8 values, and of the int16 rows that products make of them.
+INT8_SPREAD, ROW_SPREAD = 74.0, 3000.0
+#: Bits of a parameter's multiplier.
+MULTIPLIER_BITS = 15
+
+
+class Workload:
+    """A program as it is put together from products of random matrices.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+    seed : int
+        Of the constants.
+    """
+
+    def __init__(self, config: MachineConfig, seed: int = 1) -> None:
+        self.config = config
+        self.memory = MemoryLayout(config)
+        self.builder = Builder(config, self.memory, Plan(1, frozenset(), lookahead=True))
+        self.rng = np.random.default_rng(seed)
+        self.tensors: dict[str, list[Tensor]] = {"inputs": [], "outputs": []}
+
+    def matrix(
+        self, name: str, outputs: int, inputs: int, *, spread: float, to: float, tiles: bool = True
+    ) -> Matrix:
+        """Place random weights; the product of rows of one spread has rows of another."""
+        weight = self.rng.integers(-128, 128, (outputs, inputs), np.int8)
+        multiplier, shift = scale(to / (spread * INT8_SPREAD * inputs**0.5))
+        bias = self.rng.integers(-1000, 1000, outputs)
+        parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
+        return Matrix(
+            name,
+            outputs,
+            ceil_div(inputs, self.config.rows),
+            self.memory.place(
+                f"{name}.weight", tile_bytes(weight, self.config) if tiles else weight
+            ),
+            self.memory.place(f"{name}.parameters", parameters),
+        )
+
+    def gelu(self) -> int:
+        """Place the table of a GELU on rows whose unit is 1/4096; return its address."""
+        at = (np.arange(257) - 128) * 256 / 4096
+        # Error function by its integral, to keep the table free of other libraries.
+        value = np.round(4096 * at / (1 + np.exp(-1.702 * at))).astype(np.int64)
+        table = np.stack([value[:-1], np.diff(value)], axis=1).astype("<i2")
+        return self.memory.place("gelu", table)
+
+    def tensor(self, kind: str, name: str, rows: int, columns: int) -> int:
+        """Reserve int8 rows in memory; return their address."""
+        address = self.memory.reserve(name, rows * columns)
+        self.tensors[kind].append(Tensor(name, address, columns, rows, columns, 1.0, "int8"))
+        return address
+
+    def finish(self, model: str, tokens: int) -> Program:
+        """End the program and link it."""
+        builder, memory = self.builder, self.memory
+        builder.emit(Opcode.HALT)
+        entry = memory.place("program", bytes(len(builder.program) * INSTRUCTION_BYTES))
+        linked = insert_tokens([memory.linked(ins) for ins in builder.program], self.config)
+        memory.image[entry:] = assemble(linked)
+        inputs, outputs = (
+            tuple(
+                Tensor(t.name, memory.link(t.address), t.pitch, t.rows, t.columns, 1.0, t.dtype)
+                for t in self.tensors[kind]
+            )
+            for kind in ("inputs", "outputs")
+        )
+        return Program(
+            config=self.config,
+            model=model,
+            image=bytes(memory.image),
+            sections=memory.linked_sections(model),
+            inputs=inputs,
+            outputs=outputs,
+            tokens=tokens,
+            entry=entry,
+        )
+
+
+def scale(factor: float) -> tuple[int, int]:
+    """Return multiplier and shift nearest to a factor."""
+    shift = MULTIPLIER_BITS - 1 - int(np.floor(np.log2(factor)))
+    return round(factor * 2**shift), shift
+
+
+def runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and length of runs that follow one another."""
+    first = 0
+    for size in sizes:
+        yield first, size
+        first += size
+
+
+def mha_ffn(
+    config: MachineConfig, *, tokens: int, embed: int, project: int, ffn: int, begin: int, end: int
+) -> Program:
+    """Return one head of attention with its projections, and a feed-forward half with GELU.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine; its scratchpad must hold all activations.
+    tokens, embed, project, ffn : int
+        Rows; their width; width of Q, K and V; width inside the feed-forward half.
+    begin, end : int
+        Rows of the first block that is loaded, and channels of the last product.
+    """
+    work = Workload(config)
+    builder, lanes = work.builder, config.lanes
+    matrices = {
+        "q": work.matrix("q", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
+        "k": work.matrix("k", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
+        "v": work.matrix("v", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD, tiles=False),
+        "o": work.matrix("o", embed, project, spread=ROW_SPREAD / 4, to=ROW_SPREAD),
+        "up": work.matrix("up", ffn, embed, spread=ROW_SPREAD, to=ROW_SPREAD),
+        "down": work.matrix("down", embed, ffn, spread=ROW_SPREAD, to=INT8_SPREAD / 2),
+    }
+    table = work.gelu()
+    source = work.tensor("inputs", "x", tokens, embed)
+    target = work.tensor("outputs", "y", tokens, embed)
+
+    pad, words = builder.pad, builder.words
+    x, q, k = (pad.take(tokens, words(width)) for width in (embed, project, project))
+    v, weights = pad.take(project, words(tokens)), pad.take(project, words(embed))
+    context, wide = pad.take(tokens, words(project)), pad.take(tokens, words(ffn))
+    y, out = pad.take(tokens, words(embed)), pad.take(tokens, words(embed))
+    half = tokens // 2
+    blocks = list(runs([half, tokens - half]))
+
+    # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
+    for first, rows in runs([begin, tokens - begin]):
+        builder.load(x.part(first, rows), source + first * embed, space=Space.ROWS8, pitch=embed)
+        for channel, n in runs([lanes, project - lanes] if not first else [project]):
+            builder.matmul(
+                matrices["k"], x.part(first, rows), k.part(first, rows), channels=(channel, n)
+            )
+    builder.load(weights, matrices["v"].weights, space=Space.ROWS8, pitch=embed)
+    for row, m in runs([project // 2, project - project // 2]):
+        builder.matmul_rows(matrices["v"], row, weights.part(row, m), x, v.part(row, m))
+    for first, rows in blocks:
+        builder.matmul(matrices["q"], x.part(first, rows), q.part(first, rows))
+
+    logits = scale(64 * 2.0 / (ROW_SPREAD**2 * project**0.5))
+    for first, rows in blocks:
+        attend(builder, q.part(first, rows), k, v, context.part(first, rows), logits)
+    for first, rows in blocks:
+        builder.matmul(matrices["o"], context.part(first, rows), y.part(first, rows))
+    builder.load_table(table)
+    for first, rows in blocks:
+        builder.matmul(
+            matrices["up"], y.part(first, rows), wide.part(first, rows), flags=Flag.ACTIVATE
+        )
+    for first, rows in blocks:
+        last = first + rows == tokens
+        for channel, n in runs([embed - end, end] if last else [embed]):
+            builder.matmul(
+                matrices["down"],
+                wide.part(first, rows),
+                out.part(first, rows),
+                channels=(channel, n),
+                flags=Flag.NARROW,
+            )
+            done = out.part(first, rows).columns(channel // lanes, n // lanes)
+            address = target + first * embed + channel
+            builder.store(done, address, space=Space.ROWS8, pitch=embed)
+    return work.finish("mha_ffn", tokens)
+
+
+def attend(
+    builder: Builder, q: Region, k: Region, v: Region, y: Region, logits: tuple[int, int]
+) -> None:
+    """Append full attention of a block of queries."""
+    config = builder.config
+    builder.emit(
+        Opcode.ATTEND,
+        m=q.rows,
+        t=k.rows,
+        d_tiles=q.words * config.lanes // config.rows,
+        v_tiles=v.rows // config.columns,
+        multiplier=logits[0],
+        shift=logits[1],
+        **q.operand("x"),
+        **k.operand("w"),
+        **v.operand("v"),
+        **y.operand("y"),
+    )
