@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 #: Version of everything in this file; programs carry it and machines report it.
-VERSION = 1
+VERSION = 2
 #: Bytes of one instruction.
 INSTRUCTION_BYTES = 64
 #: First register's value, "CELO".
@@ -84,6 +84,10 @@ class Flag(IntFlag):
     ACTIVATE = 8
     NARROW = 16
     KEEP_EXPONENT = 32
+    CAUSAL = 64
+    WINDOW = 128
+    CONTINUE = 256
+    HOLD = 512
 
 
 class Status(IntFlag):
@@ -106,22 +110,42 @@ class Cause(IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """Place of one operand: bits `lsb` to `lsb + width - 1` of the 512-bit instruction."""
+    """Place of one operand: bits `lsb` to `lsb + width - 1` of the 512-bit instruction.
+
+    Operands with a sign are in two's complement.
+    """
 
     name: str
     lsb: int
     width: int
     about: str
+    signed: bool = False
+
+    @property
+    def low(self) -> int:
+        """Least value."""
+        return -(1 << (self.width - 1)) if self.signed else 0
 
     @property
     def limit(self) -> int:
         """First value that does not fit."""
-        return 1 << self.width
+        return self.low + (1 << self.width)
+
+    def insert(self, value: int) -> int:
+        """Return the instruction's bits for a value."""
+        return (value & ((1 << self.width) - 1)) << self.lsb
+
+    def extract(self, word: int) -> int:
+        """Return the value in an instruction."""
+        value = word >> self.lsb & ((1 << self.width) - 1)
+        return value if value < self.limit else value - (1 << self.width)
 
 
-def _fields(*rows: tuple[int, str, int, str]) -> tuple[Field, ...]:
+def _fields(*rows: tuple[int, str, int, str], signed: Sequence[str] = ()) -> tuple[Field, ...]:
     """Build fields from (half-word index, name, width, about)."""
-    return tuple(Field(name, 16 * half, width, about) for half, name, width, about in rows)
+    return tuple(
+        Field(name, 16 * half, width, about, name in signed) for half, name, width, about in rows
+    )
 
 
 _X = (
@@ -188,6 +212,9 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
             (18, "v_slot", 16, "exponent slot of the first row of transposed values"),
             (20, "multiplier", 16, "multiplier from scores to base-2 logits, 15 bits"),
             (21, "shift", 8, "right shift from scores to base-2 logits"),
+            (22, "diagonal", 16, "last key that query 0 sees, with `causal`"),
+            (23, "window", 16, "first key that query 0 sees, with `window`"),
+            signed=("diagonal", "window"),
         ),
     ),
     Opcode.NORM: (
@@ -218,7 +245,7 @@ FLAGS: dict[Opcode, Flag] = {
     | Flag.ACTIVATE
     | Flag.NARROW
     | Flag.KEEP_EXPONENT,
-    Opcode.ATTEND: Flag.KEEP_EXPONENT,
+    Opcode.ATTEND: Flag.KEEP_EXPONENT | Flag.CAUSAL | Flag.WINDOW | Flag.CONTINUE | Flag.HOLD,
     Opcode.NORM: Flag(0),
 }
 
@@ -285,10 +312,10 @@ class Instruction:
             if name not in known:
                 names = ", ".join(known) or "none"
                 raise ProgramError(f"{self.opcode.name} has no operand {name!r}; it has {names}")
-            if not 0 <= value < known[name].limit:
+            low, limit = known[name].low, known[name].limit
+            if not low <= value < limit:
                 raise ProgramError(
-                    f"{self.opcode.name}: operand {name} must be 0 to {known[name].limit - 1}, "
-                    f"not {value}"
+                    f"{self.opcode.name}: operand {name} must be {low} to {limit - 1}, not {value}"
                 )
         for flag in self.flags & ~FLAGS[self.opcode]:
             raise ProgramError(
@@ -315,7 +342,7 @@ class Instruction:
         word |= sum(1 << unit for unit in self.wait) << 8
         word |= sum(1 << unit for unit in self.signal) << 12
         for f in OPCODES[self.opcode][1]:
-            word |= self[f.name] << f.lsb
+            word |= f.insert(self[f.name])
         return word.to_bytes(INSTRUCTION_BYTES, "little")
 
     @classmethod
@@ -336,7 +363,7 @@ class Instruction:
             raise ProgramError(f"illegal opcode {word & 0xFF}") from error
         return cls(
             opcode,
-            {f.name: word >> f.lsb & (f.limit - 1) for f in OPCODES[opcode][1]},
+            {f.name: f.extract(word) for f in OPCODES[opcode][1]},
             Flag(word >> 16 & FLAGS[opcode]),
             frozenset(unit for unit in Unit if word >> 8 & 1 << unit),
             frozenset(unit for unit in Unit if word >> 12 & 1 << unit),

@@ -1,6 +1,6 @@
 """Views of the 512-bit instruction word, built from the fields of the instruction set."""
 
-from amaranth import unsigned
+from amaranth import Shape, unsigned
 from amaranth.lib import data
 
 from celosia.isa import INSTRUCTION_BYTES, OPCODES, Opcode
@@ -23,6 +23,6 @@ def header_layout() -> data.FlexibleLayout:
 def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
     """View of an instruction with this opcode: the header's fields and its operands."""
     operands: dict[int | str, data.Field] = {
-        f.name: data.Field(unsigned(f.width), f.lsb) for f in OPCODES[opcode][1]
+        f.name: data.Field(Shape(f.width, f.signed), f.lsb) for f in OPCODES[opcode][1]
     }
     return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER | operands)

@@ -20,7 +20,7 @@ OPCODES = {
     Opcode.LOAD: "fill the scratchpad, the parameter buffer or the table from memory",
     Opcode.STORE: "write scratchpad rows to memory",
     Opcode.MATMUL: "`y = x · wᵀ`, scaled, with residual and activation",
-    Opcode.ATTEND: "`y = softmax(x · wᵀ) · v`, over blocks of keys",
+    Opcode.ATTEND: "`y = softmax(x · wᵀ) · v`, over a run of keys",
     Opcode.NORM: "LayerNorm of rows",
 }
 SPACES = {
@@ -36,6 +36,10 @@ FLAGS = {
     Flag.ACTIVATE: "pass the result through the table",
     Flag.NARROW: "saturate to 8 bits in place of 16",
     Flag.KEEP_EXPONENT: "the result's exponents only grow: its rows have lanes elsewhere",
+    Flag.CAUSAL: "query i sees keys 0 to `i + diagonal` of the run only",
+    Flag.WINDOW: "query i sees keys from `i + window` of the run on only",
+    Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped",
+    Flag.HOLD: "the next ATTEND goes on: nothing is written",
 }
 STATUS = {
     Status.BUSY: "a program runs",
@@ -97,7 +101,13 @@ def bits(lsb: int, width: int) -> str:
 def layout(fields: Iterable[Field]) -> str:
     """Return the table of an operation's operands."""
     rows = [
-        (f"`{f.name}`", f.lsb // 32, bits(f.lsb % 32, f.width), bits(f.lsb, f.width), f.about)
+        (
+            f"`{f.name}`" + (" (signed)" if f.signed else ""),
+            f.lsb // 32,
+            bits(f.lsb % 32, f.width),
+            bits(f.lsb, f.width),
+            f.about,
+        )
         for f in sorted(fields, key=lambda f: f.lsb)
     ]
     return table("operand", "word", "bits", "of the instruction", "meaning", rows=rows)
@@ -143,7 +153,8 @@ def page() -> str:
             f"Version {isa.VERSION}. What instructions compute is said in"
             " [architecture.md](architecture.md); this page has the encodings.",
             f"An instruction is {isa.INSTRUCTION_BYTES} bytes: little-endian words of 32 bits. All"
-            " operands are unsigned. Bits without a meaning are written 0 and ignored.",
+            " operands are unsigned, but for those marked signed (two's complement). Bits without a"
+            " meaning are written 0 and ignored.",
             "## Word 0",
             table(
                 "bits",

@@ -30,7 +30,7 @@ HALT = Instruction(Opcode.HALT)
 def instructions(draw, opcodes=tuple(Opcode)):
     opcode = draw(st.sampled_from(opcodes))
     operands = {
-        f.name: draw(st.sampled_from([0, 1, f.limit - 1]) | st.integers(0, f.limit - 1))
+        f.name: draw(st.sampled_from([0, 1, f.low, f.limit - 1]) | st.integers(f.low, f.limit - 1))
         for f in OPCODES[opcode][1]
     }
     flags = draw(st.sets(st.sampled_from(list(FLAGS[opcode])))) if FLAGS[opcode] else set()
@@ -59,7 +59,7 @@ def test_bits_without_a_meaning_are_ignored(instruction, noise):
     opcode = instruction.opcode
     meant = 0xFFFF | int(FLAGS[opcode]) << 16
     for f in OPCODES[opcode][1]:
-        meant |= (f.limit - 1) << f.lsb
+        meant |= ((1 << f.width) - 1) << f.lsb
     word = int.from_bytes(instruction.encode(), "little")
     word |= int.from_bytes(noise, "little") & ~meant
     assert Instruction.decode(word.to_bytes(64, "little")) == instruction
@@ -113,6 +113,17 @@ def test_known_encoding():
     )
 
 
+def test_known_encoding_of_operands_with_a_sign():
+    instruction = Instruction(
+        Opcode.ATTEND, {"diagonal": -2, "window": -(1 << 15)}, Flag.WINDOW | Flag.HOLD
+    )
+    words = {0: 0x0280_0005, 11: 0x8000_FFFE}
+    assert instruction.encode() == b"".join(
+        words.get(i, 0).to_bytes(4, "little") for i in range(16)
+    )
+    assert str(instruction) == "ATTEND diagonal=-2 window=-32768 +window +hold"
+
+
 def test_operands_default_to_zero():
     instruction = Instruction(Opcode.LOAD, {"rows": 3, "words": 0})
     assert (instruction["rows"], instruction["words"], instruction["pitch"]) == (3, 0, 0)
@@ -130,6 +141,12 @@ def test_operands_default_to_zero():
         (Opcode.MATMUL, {"m": 65536}, 0, r"MATMUL: operand m must be 0 to 65535, not 65536"),
         (Opcode.MATMUL, {"r_shift": 256}, 0, r"MATMUL: operand r_shift must be 0 to 255, not 256"),
         (Opcode.NORM, {"m": -1}, 0, r"NORM: operand m must be 0 to 65535, not -1"),
+        (
+            Opcode.ATTEND,
+            {"window": 1 << 15},
+            0,
+            r"ATTEND: operand window must be -32768 to 32767, not 32768",
+        ),
         (Opcode.NORM, {}, Flag.RESIDUAL, r"NORM does not take the flag residual"),
         (Opcode.ATTEND, {}, Flag.KEEP_EXPONENT | Flag.NARROW, r"ATTEND does not .* narrow"),
         (Opcode.LOAD, {}, Flag.KEEP_EXPONENT, r"LOAD does not take the flag keep_exponent"),
