@@ -1,16 +1,17 @@
-"""ATTEND of the golden machine: softmax(Q·Kᵀ)·V over blocks of keys."""
+"""ATTEND of the golden machine: softmax(Q·Kᵀ)·V over a run of keys, in blocks."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray
 from celosia.golden.matmul import accumulate_products, check_range, quantised_rows
-from celosia.golden.memory import MachineState
+from celosia.golden.memory import HeldAttention, MachineState
 from celosia.golden.requant import requantise
 from celosia.golden.softmax import SoftmaxState, accumulate, normalise, softmax_block
 from celosia.isa import Flag, Instruction
 
-__all__ = ["attend"]
+__all__ = ["attend", "check_released", "visible_keys"]
 
 
 def attend(state: MachineState, instruction: Instruction) -> int:
@@ -21,14 +22,12 @@ def attend(state: MachineState, instruction: Instruction) -> int:
     int
         Rows streamed into the array.
     """
-    config, lanes = state.config, state.config.lanes
+    config, lanes, flags = state.config, state.config.lanes, instruction.flags
     m = check_range(instruction, "m", 1, config.attention_rows)
     t = check_range(instruction, "t", 1, 65535)
     d_tiles = check_range(instruction, "d_tiles", 1, 65535)
     v_tiles = check_range(instruction, "v_tiles", 1, config.accumulator_rows // m)
     width, blocks = v_tiles * config.columns, -(-t // lanes)
-    _check_overlaps(state, instruction, width, blocks * lanes)
-
     v, e_v = quantised_rows(
         state,
         instruction["v_base"],
@@ -37,16 +36,69 @@ def attend(state: MachineState, instruction: Instruction) -> int:
         width,
         blocks * lanes,
     )
-    y = _blocks(state, _logits(state, instruction), v, e_v)
-    state.scratchpad.write(
-        instruction["y_base"],
-        instruction["y_stride"],
-        y,
-        instruction["y_slot"],
-        keep=Flag.KEEP_EXPONENT in instruction.flags,
-    )
+    held = _continued(state, instruction, e_v)
+    if Flag.HOLD not in flags:
+        _check_overlaps(state, instruction, width, blocks * lanes)
+
+    held = HeldAttention(*_blocks(state, instruction, v, held), e_v)
+    if Flag.HOLD in flags:
+        state.held = held
+    else:
+        state.held = None
+        state.scratchpad.write(
+            instruction["y_base"],
+            instruction["y_stride"],
+            normalise(held.accumulators, held.softmax.denominator, e_v),
+            instruction["y_slot"],
+            keep=Flag.KEEP_EXPONENT in flags,
+        )
     passes = d_tiles * (lanes // config.columns) + v_tiles * (lanes // config.rows)
     return m * blocks * passes
+
+
+def check_released(state: MachineState) -> None:
+    """Refuse what is not an ATTEND with `continue` while one is held."""
+    if state.held is not None:
+        raise ProgramError("an ATTEND with hold must be followed by one with continue")
+
+
+def visible_keys(instruction: Instruction, keys: int) -> NDArray[np.bool_]:
+    """Say which of the first `keys` keys of the run, those after the last too, a query sees.
+
+    Returns
+    -------
+    (m, keys) bool
+    """
+    query = np.arange(instruction["m"])[:, np.newaxis]
+    key = np.arange(keys)
+    visible = np.broadcast_to(key < instruction["t"], (instruction["m"], keys))
+    if Flag.CAUSAL in instruction.flags:
+        visible = visible & (key <= query + instruction["diagonal"])
+    if Flag.WINDOW in instruction.flags:
+        visible = visible & (key >= query + instruction["window"])
+    return visible
+
+
+def _continued(
+    state: MachineState, instruction: Instruction, exponents: IntArray
+) -> HeldAttention | None:
+    """Return what the ATTEND before has left; None at the start of a chain."""
+    if Flag.CONTINUE not in instruction.flags:
+        check_released(state)
+        return None
+    held = state.held
+    if held is None:
+        raise ProgramError("an ATTEND with continue must follow one with hold")
+    rows, width = held.accumulators.shape
+    for name, expected in (("m", rows), ("v_tiles", width // state.config.columns)):
+        if instruction[name] != expected:
+            raise ProgramError(
+                f"{name} must be {expected}, as in the ATTEND that it continues, "
+                f"not {instruction[name]}"
+            )
+    if not np.array_equal(exponents, held.exponents):
+        raise ProgramError("the exponents of v must be those of the ATTEND that it continues")
+    return held
 
 
 def _logits(state: MachineState, instruction: Instruction) -> IntArray:
@@ -70,16 +122,18 @@ def _logits(state: MachineState, instruction: Instruction) -> IntArray:
     return requantise(acc, multiplier, shift - e_q[:, np.newaxis] - e_k, 0)[0]
 
 
-def _blocks(state: MachineState, logits: IntArray, v: IntArray, e_v: IntArray) -> IntArray:
-    """Return the output (m, width) from logits (m, t) and values (width, keys of all blocks)."""
+def _blocks(
+    state: MachineState, instruction: Instruction, v: IntArray, held: HeldAttention | None
+) -> tuple[SoftmaxState, IntArray]:
+    """Take the run's blocks into softmax and accumulators; v is (width, keys of all blocks)."""
     config, lanes = state.config, state.config.lanes
-    t = logits.shape[1]
-    logits = np.pad(logits, ((0, 0), (0, v.shape[1] - t)))
-    softmax: SoftmaxState | None = None
-    o: IntArray | None = None
-    for start in range(0, t, lanes):
-        valid = np.arange(start, start + lanes) < t
-        p, a, b, softmax = softmax_block(config, logits[:, start : start + lanes], valid, softmax)
+    logits = _logits(state, instruction)
+    logits = np.pad(logits, ((0, 0), (0, v.shape[1] - logits.shape[1])))
+    visible = visible_keys(instruction, v.shape[1])
+    softmax, o = (None, None) if held is None else (held.softmax, held.accumulators)
+    for start in range(0, v.shape[1], lanes):
+        block = slice(start, start + lanes)
+        p, a, b, softmax = softmax_block(config, logits[:, block], visible[:, block], softmax)
         for k in range(0, lanes, config.rows):
             keys = slice(start + k, start + k + config.rows)
             s = accumulate_products(
@@ -87,7 +141,7 @@ def _blocks(state: MachineState, logits: IntArray, v: IntArray, e_v: IntArray) -
             )
             o = accumulate(config, o, s, a, b, first_tile=k == 0)
     assert o is not None and softmax is not None, "t is at least 1"
-    return normalise(o, softmax.denominator, e_v)
+    return softmax, o
 
 
 def _check_overlaps(state: MachineState, instruction: Instruction, width: int, keys: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from celosia.config import MachineConfig
 from celosia.errors import ProgramError
-from celosia.golden.attend import attend
+from celosia.golden.attend import attend, check_released
 from celosia.golden.layernorm import MAX_ELEMENTS, layernorm
 from celosia.golden.matmul import check_range, matmul
 from celosia.golden.memory import Fault, MachineState
@@ -67,7 +67,8 @@ class GoldenMachine:
     Attributes
     ----------
     state : MachineState
-        Everything but the memory starts zero and persists from run to run, as in hardware.
+        Everything but the memory starts zero and persists from run to run, as in hardware;
+        only what an ATTEND holds does not.
     """
 
     def __init__(self, config: MachineConfig, memory: bytearray | NDArray[np.uint8]) -> None:
@@ -84,6 +85,7 @@ class GoldenMachine:
         """
         instructions = mac_rows = saturations = 0
         address = program
+        self.state.held = None
         try:
             while True:
                 instruction = self._fetch(address)
@@ -108,7 +110,10 @@ class GoldenMachine:
         """Execute one instruction; return the rows it streamed and the elements it clipped."""
         try:
             match instruction.opcode:
+                case Opcode.HALT:
+                    check_released(self.state)
                 case Opcode.MATMUL:
+                    check_released(self.state)
                     return matmul(self.state, instruction)
                 case Opcode.ATTEND:
                     return attend(self.state, instruction), 0

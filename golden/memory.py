@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray, row_exponent
+from celosia.golden.softmax import SoftmaxState
 from celosia.isa import Cause
 
-__all__ = ["Fault", "MachineState", "Scratchpad", "Window"]
+__all__ = ["Fault", "HeldAttention", "MachineState", "Scratchpad", "Window"]
 
 ByteArray = NDArray[np.uint8]
 
@@ -165,6 +166,25 @@ class Scratchpad:
             raise ProgramError(f"the result must not overlap {name}")
 
 
+@dataclass(frozen=True)
+class HeldAttention:
+    """What an ATTEND leaves inside for the one that continues it.
+
+    Attributes
+    ----------
+    softmax : SoftmaxState
+        Exponents and denominators of the m queries.
+    accumulators : (m, width) int64
+        Output accumulators.
+    exponents : (width,) int64
+        Row exponents of Vᵀ.
+    """
+
+    softmax: SoftmaxState
+    accumulators: IntArray
+    exponents: IntArray
+
+
 @dataclass
 class MachineState:
     """Everything that an instruction can read or write.
@@ -175,6 +195,8 @@ class MachineState:
         Multiplier, shift and bias of each entry.
     table : (256, 2) int64
         Value and slope of each segment.
+    held : HeldAttention or None
+        Of an ATTEND with `hold` that has not been continued.
     """
 
     config: MachineConfig
@@ -182,6 +204,7 @@ class MachineState:
     scratchpad: Scratchpad
     parameters: IntArray
     table: IntArray
+    held: HeldAttention | None = None
 
     @classmethod
     def blank(cls, config: MachineConfig, memory: bytearray | ByteArray) -> "MachineState":

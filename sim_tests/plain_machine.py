@@ -147,7 +147,12 @@ class PlainMachine:
 
     def attend(self, ins):
         width = ins["v_tiles"] * self.config.columns
-        results = [self.attend_query(ins, i, width) for i in range(ins["m"])]
+        if Flag.CONTINUE not in ins.flags:
+            self.held = [(None, 0, [0] * width)] * ins["m"]
+        self.held = [self.attend_query(ins, i, *state) for i, state in enumerate(self.held)]
+        if Flag.HOLD in ins.flags:
+            return
+        results = [self.normalise(ins, *state) for state in self.held]
         keep = Flag.KEEP_EXPONENT in ins.flags
         columns = self.config.columns
         for dt in range(ins["v_tiles"]):
@@ -158,18 +163,18 @@ class PlainMachine:
                 lane = dt * columns % self.lanes
                 self.write_word(address, lane, values, ins["y_slot"] + i, first)
 
-    def attend_query(self, ins, i, width):
+    def attend_query(self, ins, i, old, total, output):
+        """State of query i after the run: exponent, denominator, output."""
         config, lanes = self.config, self.lanes
         guard, limit = config.accumulator_width - 24, 1 << (config.accumulator_width - 10)
-        old, total, output = None, 0, [0] * width
+        output = list(output)
         for start in range(0, ins["t"], lanes):
             self.mac_rows += ins["d_tiles"] * (lanes // config.columns)
             self.mac_rows += ins["v_tiles"] * (lanes // config.rows)
-            keys = range(start, min(start + lanes, ins["t"]))
-            logits = [self.logit(ins, i, k) for k in keys]
-            block = -(-max(logits) // 64)
-            p = [self.probability(64 * block - t) for t in logits]
-            p += [0] * (lanes - len(p))
+            keys = range(start, start + lanes)
+            logits = [self.logit(ins, i, k) if self.sees(ins, i, k) else None for k in keys]
+            block = -(-max([-(1 << 15)] + [t for t in logits if t is not None]) // 64)
+            p = [0 if t is None else self.probability(64 * block - t) for t in logits]
             if old is None:
                 exponent, a, b = block, 0, 0
                 total = sum(p) << guard
@@ -179,7 +184,7 @@ class PlainMachine:
                     exponent += 1
                 a, b = min(exponent - old, 31), min(exponent - block, 31)
                 total = (total >> a) + ((sum(p) << guard) >> b)
-            for c in range(width):
+            for c in range(len(output)):
                 for tile in range(0, lanes, config.rows):
                     place = ins["v_base"], ins["v_stride"], ins["v_slot"], c
                     s = sum(
@@ -193,6 +198,18 @@ class PlainMachine:
                         added += output[c]
                     output[c] = sat(added, config.accumulator_width)
             old = exponent
+        return old, total, output
+
+    def sees(self, ins, i, k):
+        return (
+            k < ins["t"]
+            and (Flag.CAUSAL not in ins.flags or k <= i + ins["diagonal"])
+            and (Flag.WINDOW not in ins.flags or k >= i + ins["window"])
+        )
+
+    def normalise(self, ins, _, total, output):
+        if not total:
+            return [0] * len(output)
         length = total.bit_length()
         normalised = total >> (length - 15) if length > 15 else total << (15 - length)
         reciprocal = (2**29 - 1) // normalised

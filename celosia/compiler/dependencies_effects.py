@@ -145,4 +145,5 @@ def _attend(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     _operand(ins, "x", m, depth, found)
     _operand(ins, "w", t, depth, found)
     _operand(ins, "v", width, -(-t // config.lanes), found)
-    _result(ins, -(-width // config.lanes), found)
+    if Flag.HOLD not in ins.flags:
+        _result(ins, -(-width // config.lanes), found)
