@@ -9,8 +9,8 @@ from celosia.config import MachineConfig
 
 __all__ = ["Burst", "BurstSplitter", "MemoryRequest", "Watchdog", "WindowCheck", "burst_limit"]
 
-#: Most beats of a burst, however long a request is.
-MAX_BURST = 64
+#: Most beats of a burst, however long a request is: a client waits no longer for the one before.
+MAX_BURST = 32
 #: No burst crosses a multiple of this many bytes.
 BOUNDARY = 4096
 

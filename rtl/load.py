@@ -1,6 +1,6 @@
 """Load unit: from memory to scratchpad, parameters and table."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,12 +18,9 @@ from celosia.rtl.stream import StreamFIFO
 
 __all__ = ["EntryWriter", "LoadUnit"]
 
-#: Bytes of an entry that are handled in one cycle.
-CHUNK_BYTES = 4
-
 
 class EntryWriter(wiring.Component):
-    """Writes entries of the parameter buffer or the table, 4 bytes a cycle.
+    """Writes entries of the parameter buffer or the table, one a cycle unless a beat is less.
 
     Members
     -------
@@ -53,26 +50,21 @@ class EntryWriter(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        chunks = self.config.memory_width // CHUNK_BYTES
         parameters, table = self.parameters, self.table
 
         begun = Signal()
         entry = Signal(16, reset_less=True)
         left = Signal(16, reset_less=True)
-        chunk = Signal(range(max(chunks, 2)))
-        half = Signal()  # the second half of a parameter entry
-        value = Signal(8 * CHUNK_BYTES)
-        ends = Signal()  # this chunk ends an entry
+        is_table = Signal()
+        ends = Signal()  # this cycle ends an entry
+        beat_ends = Signal()
         step = Signal()
         last = Signal()
-        is_table = Signal()
         m.d.comb += [
             is_table.eq(self.i.p.space == Space.TABLE),
-            value.eq(self.data.payload.word_select(chunk, 8 * CHUNK_BYTES)),
-            ends.eq(is_table | half),
             step.eq(begun & self.data.valid),
             last.eq(ends & (left == 1)),
-            self.data.ready.eq(step & ((chunk == chunks - 1) | last)),
+            self.data.ready.eq(step & (beat_ends | last)),
             self.i.ready.eq(step & last),
         ]
         with m.If(~begun):
@@ -82,37 +74,59 @@ class EntryWriter(wiring.Component):
                 left.eq(self.i.p.words),
             ]
         with m.Elif(step):
-            m.d.sync += [
-                begun.eq(~last),
-                half.eq(~ends),
-                entry.eq(entry + ends),
-                left.eq(left - ends),
-                chunk.eq(chunk + 1),
-            ]
-            with m.If(self.data.ready):
-                m.d.sync += chunk.eq(0)
-            with m.If(~half):
-                m.d.sync += [
-                    parameters.data.multiplier.eq(value[:15]),
-                    parameters.data.shift.eq(value[16:]),
-                ]
+            m.d.sync += [begun.eq(~last), entry.eq(entry + ends), left.eq(left - ends)]
+
+        word = Signal(32)  # of a table entry
+        pair = Signal(64)  # of a parameter entry
+        if self.config.memory_width == 4:
+            self._join(m, word, pair, step, is_table, ends, beat_ends)
+        else:
+            self._split(m, word, pair, step, is_table, ends, beat_ends)
 
         m.d.sync += [
-            parameters.valid.eq(step & half & ~is_table),
+            parameters.valid.eq(step & ends & ~is_table),
             parameters.address.eq(entry),
-            parameters.data.bias.eq(value),
+            parameters.data.multiplier.eq(pair[:15]),
+            parameters.data.shift.eq(pair[16:22]),
+            parameters.data.bias.eq(pair[32:48]),
             table.valid.eq(step & is_table),
             table.address.eq(entry),
-            table.value.eq(value[:16]),
-            table.slope.eq(value[16:]),
+            table.value.eq(word[:16]),
+            table.slope.eq(word[16:]),
         ]
         return m
+
+    def _join(self, m: Module, word, pair, step, is_table, ends, beat_ends) -> None:
+        """Make a parameter entry of two beats."""
+        low = Signal(32, reset_less=True)
+        half = Signal()  # the second half of a parameter entry
+        m.d.comb += [
+            word.eq(self.data.payload),
+            pair.eq(Cat(low, word)),
+            ends.eq(is_table | half),
+            beat_ends.eq(1),
+        ]
+        with m.If(step):
+            m.d.sync += [low.eq(word), half.eq(~ends)]
+
+    def _split(self, m: Module, word, pair, step, is_table, ends, beat_ends) -> None:
+        """Take entries from a beat one after the other."""
+        words = self.config.memory_width // 4
+        index = Signal(range(words))
+        m.d.comb += [
+            word.eq(self.data.payload.word_select(index, 32)),
+            pair.eq(self.data.payload.word_select(index[1:], 64)),
+            ends.eq(1),
+            beat_ends.eq((index == words - 1) | (~is_table & (index == words - 2))),
+        ]
+        with m.If(step):
+            m.d.sync += index.eq(Mux(self.data.ready, 0, index + Mux(is_table, 1, 2)))
 
 
 class LoadUnit(wiring.Component):
     """Executes LOAD: asks for rows ahead of the data, and writes them as they come.
 
-    One beat per cycle for rows, also across instructions; 4 bytes per cycle for entries. The
+    One beat per cycle for rows, also across instructions; one entry per cycle. The
     requests run up to `AHEAD` instructions ahead of the data.
 
     Parameters

@@ -20,11 +20,11 @@ __all__ = ["MemoryReader"]
 class MemoryReader(wiring.Component):
     """Reads memory for several clients over one AXI4 port.
 
-    Requests become incrementing bursts of at most 64 beats that never cross 4 KB, up to
+    Requests become incrementing bursts of at most 32 beats that never cross 4 KB, up to
     `config.outstanding_reads` at once, of one ID. A burst is issued only when the queue of its
-    client has room for it, so `rready` is always high and no client can block another. The client
-    with the lowest index goes first. One beat per cycle; a burst per cycle, every other cycle of
-    the same client.
+    client has room for it, so `rready` is always high and no client can block another. Clients
+    that have less than their reserve go first, and of equal ones that with the lowest index. One
+    beat per cycle; a burst per cycle, every other cycle of the same client.
 
     A request that leaves the window is dropped and reads nothing. That, an error response, or
     `config.watchdog_cycles` cycles without progress is a fault: it is held until reset, and
@@ -37,6 +37,9 @@ class MemoryReader(wiring.Component):
     depths : sequence of int
         For each client, the beats its queue holds, at least 4. Its bursts are at most a quarter
         of it; the depth should cover the memory's latency at the client's rate.
+    reserves : sequence of int, optional
+        For each client, the beats that it should always have in its queue or under way; by
+        default none.
 
     Members
     -------
@@ -66,9 +69,12 @@ class MemoryReader(wiring.Component):
     data: list[stream.Interface]
     bus: wiring.PureInterface
 
-    def __init__(self, config: MachineConfig, depths: Sequence[int]) -> None:
+    def __init__(
+        self, config: MachineConfig, depths: Sequence[int], reserves: Sequence[int] = ()
+    ) -> None:
         self.config = config
         self.depths = tuple(depths)
+        self.reserves = tuple(reserves) or (0,) * len(depths)
         clients = len(self.depths)
         super().__init__({
             "requests": In(stream.Signature(MemoryRequest)).array(clients),
@@ -87,8 +93,8 @@ class MemoryReader(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         clients = []
-        for index, depth in enumerate(self.depths):
-            m.submodules[f"client_{index}"] = client = ReadClient(self.config, depth)
+        for index, sizes in enumerate(zip(self.depths, self.reserves, strict=True)):
+            m.submodules[f"client_{index}"] = client = ReadClient(self.config, *sizes)
             connect(m, flipped(self.requests[index]), client.requests)
             connect(m, client.data, flipped(self.data[index]))
             m.d.comb += [
@@ -120,13 +126,21 @@ class MemoryReader(wiring.Component):
         ]
         with m.If(bus.arready):
             m.d.sync += bus.arvalid.eq(0)
-        for index, client in reversed(list(enumerate(clients))):
-            others_first = Signal(name=f"others_before_{index}")
-            if index:
-                earlier = [other.bursts.valid for other in clients[:index]]
-                m.d.comb += others_first.eq(Cat(earlier).any())
-            m.d.comb += client.bursts.ready.eq(may_issue & ~others_first)
-            with m.If(client.bursts.valid & may_issue):
+        # Urgent bursts, then the rest; the first of all goes.
+        urgent = [client.bursts.valid & client.urgent for client in clients]
+        wanted = Signal(2 * len(clients))
+        first = Signal.like(wanted)
+        m.d.comb += [
+            wanted.eq(Cat(urgent, (client.bursts.valid for client in clients))),
+            first.eq(wanted & -wanted),
+        ]
+        for index, client in enumerate(clients):
+            goes = Signal(name=f"goes_{index}")
+            m.d.comb += [
+                goes.eq(may_issue & (first[index] | first[index + len(clients)])),
+                client.bursts.ready.eq(goes),
+            ]
+            with m.If(goes):
                 m.d.comb += [order.i.valid.eq(1), order.i.payload.eq(index)]
                 m.d.sync += [
                     bus.arvalid.eq(1),

@@ -20,6 +20,8 @@ class ReadClient(wiring.Component):
         Memory width.
     depth : int
         Beats that the queue holds, at least 4. Bursts have a quarter of it at most.
+    reserve : int
+        Beats that the client should always have in its queue or under way.
 
     Members
     -------
@@ -35,6 +37,8 @@ class ReadClient(wiring.Component):
         A beat that has come.
     outside : Out(1)
         A request is dropped in this cycle.
+    urgent : Out(1)
+        It has less than its reserve; right two cycles after a burst was taken.
     busy : Out(1)
         There are requests that have not become bursts.
     """
@@ -43,9 +47,10 @@ class ReadClient(wiring.Component):
     data: stream.Interface
     bursts: stream.Interface
 
-    def __init__(self, config: MachineConfig, depth: int) -> None:
+    def __init__(self, config: MachineConfig, depth: int, reserve: int = 0) -> None:
         self.config = config
         self.depth = depth
+        self.reserve = reserve
         width = 8 * config.memory_width
         super().__init__({
             "requests": In(stream.Signature(MemoryRequest)),
@@ -56,6 +61,7 @@ class ReadClient(wiring.Component):
             "beat": In(width),
             "beat_valid": In(1),
             "outside": Out(1),
+            "urgent": Out(1),
             "busy": Out(1),
         })
 
@@ -89,6 +95,7 @@ class ReadClient(wiring.Component):
             splitter.o.ready.eq(taken),
         ]
         m.d.sync += [
+            self.urgent.eq(free > self.depth - self.reserve),
             fits.eq(splitter.o.valid & ~taken & (splitter.o.p.beats <= free)),
             free.eq(free - Mux(taken, splitter.o.p.beats, 0) + (self.data.valid & self.data.ready)),
         ]

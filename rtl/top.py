@@ -26,9 +26,11 @@ from celosia.rtl.vector import VectorUnit
 __all__ = ["Accelerator"]
 
 #: Clients of the memory reader, the most urgent first.
-INSTRUCTIONS, WEIGHTS, ROWS = range(3)
+INSTRUCTIONS, ROWS, WEIGHTS = range(3)
 #: Beats that wait for the load unit and for the array's tiles; they cover the memory's latency.
 ROW_BEATS, WEIGHT_BEATS = 128, 256
+#: Tiles that are fetched before rows are; beyond them, weights only fill gaps.
+RESERVED_TILES = 2
 
 
 class Accelerator(wiring.Component):
@@ -75,7 +77,12 @@ class Accelerator(wiring.Component):
         store = StoreUnit(config)
         scratchpad = Scratchpad(config, readers=5, writers=3)
         exponents = ExponentFile(config, readers=4)
-        reader = MemoryReader(config, [fetch_beats, WEIGHT_BEATS, ROW_BEATS])
+        reserve = RESERVED_TILES * config.tile_bytes // config.memory_width
+        reader = MemoryReader(
+            config,
+            depths=[fetch_beats, ROW_BEATS, WEIGHT_BEATS],
+            reserves=[fetch_beats, 0, min(reserve, WEIGHT_BEATS // 2)],
+        )
         writer = MemoryWriter(config)
         m.submodules.sequencer = fresh(sequencer)
         m.submodules.tokens = fresh(tokens)

@@ -18,6 +18,7 @@ from celosia.rtl.bursts import burst_limit
 
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 DEPTHS = json.loads(os.environ["DEPTHS"])
+RESERVES = json.loads(os.environ["RESERVES"])
 W = CONFIG.memory_width
 BASE, SIZE = 0x4000_0000 + 7 * W, 0x10000
 
@@ -140,6 +141,29 @@ async def a_client_that_does_not_take_blocks_no_other(dut):
     assert await bench.fetch(1, runs) == [memory.word(a) for a in addresses(runs)]
     got = await bench.data[0].receive(4 * DEPTHS[0], signed=False)
     assert got == [memory.word(a) for a in addresses([(0, 4 * DEPTHS[0])])]
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_client_below_its_reserve_goes_first_and_then_waits(dut):
+    bench = Bench(dut)
+    memory = Subordinate(dut, "bus", W, latency=3)
+    await bench.start()
+    cocotb.start_soon(memory.run())
+    first = cocotb.start_soon(bench.fetch(0, [(0, 1000)]))
+    await ClockCycles(dut.clk, 100)
+    before = len(bench.bursts)
+    # Nothing is taken, so what has come stays in its queue.
+    cocotb.start_soon(bench.requests[1].send([request(0x8000, DEPTHS[1])]))
+    await first
+    theirs = [(n, beats) for n, (a, beats) in enumerate(bench.bursts) if a >= BASE + 0x8000]
+    came = list(itertools.accumulate(beats for _, beats in theirs))
+    count = next(k for k, beats in enumerate(came, 1) if beats >= RESERVES[1])
+    early, late = theirs[:count], theirs[count:]
+    # Two of the other client may go between two of them: one on its way, one before it is seen.
+    assert early[-1][0] < before + 3 * count + 3
+    # It is seen late that there is enough; then what is left waits for the other's end.
+    assert all(n > len(bench.bursts) - len(late) - 4 for n, _ in late[2:])
+    assert await bench.data[1].receive(DEPTHS[1], signed=False)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
