@@ -43,9 +43,14 @@ module sim_top (
 
     wire broken;
 
+    // A reset that comes from a register: logic behind an input of the top is computed again at
+    // every event, and most of the machine's logic sees the reset.
+    reg machine_rst;
+    always @(posedge clk) machine_rst <= rst;
+
     accelerator machine (
         .clk(clk),
-        .rst(rst),
+        .rst(machine_rst),
         .s_axi_lite__awaddr(address),
         .s_axi_lite__awprot(3'd0),
         .s_axi_lite__awvalid(awvalid),
