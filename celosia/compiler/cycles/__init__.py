@@ -1,0 +1,103 @@
+"""Predicts the cycles that a program takes, from the sizes of its instructions alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from celosia.compiler.cycles.latencies import FETCH_AHEAD, ROW_BEATS, WEIGHT_BEATS
+from celosia.compiler.cycles.load import ask_for_rows, write_rows
+from celosia.compiler.cycles.matrix import Stalls, fetch_weights, multiply
+from celosia.compiler.cycles.memory import MemoryTiming, ReadChannel
+from celosia.compiler.cycles.network import Network
+from celosia.compiler.cycles.norm import norm_rows
+from celosia.compiler.cycles.sequencer import Machine, sequence
+from celosia.compiler.cycles.store import store_rows
+from celosia.config import MachineConfig
+from celosia.isa import INSTRUCTION_BYTES, Instruction, check_tokens
+
+__all__ = ["MemoryTiming", "Prediction", "predict"]
+
+#: Memory on the chip: cycles from an address to its first beat.
+ON_CHIP = MemoryTiming(latency=3)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a program takes.
+
+    Attributes
+    ----------
+    cycles : int
+        From start to end, as the machine's counter counts them.
+    spans : tuple of (int, int)
+        For each instruction, when it started, its tokens being there, and when it had ended.
+    counters : mapping of str to int
+        Those of `isa.COUNTERS` that are predicted.
+    """
+
+    cycles: int
+    spans: tuple[tuple[int, int], ...]
+    counters: Mapping[str, int]
+
+
+def predict(
+    program: Sequence[Instruction],
+    config: MachineConfig,
+    memory: MemoryTiming | None = None,
+    *,
+    entry: int = 0,
+) -> Prediction:
+    """Predict the cycles of a program.
+
+    Parameters
+    ----------
+    program : sequence of Instruction
+        With its tokens, to its HALT.
+    config : MachineConfig
+        The machine.
+    memory : MemoryTiming, optional
+        External memory; by default one that answers after 40 cycles. Memory on the chip is known.
+    entry : int
+        Byte address of the first instruction.
+
+    Raises
+    ------
+    ProgramError
+        If the program's tokens are wrong, or it does not end in HALT.
+    """
+    check_tokens(program)
+    timing = ON_CHIP if config.memory == "on_chip" else memory or MemoryTiming()
+    network = Network()
+    machine = Machine(network, config, program)
+    fetch_beats = FETCH_AHEAD * INSTRUCTION_BYTES // config.memory_width
+    channel = ReadChannel(network, config, timing, (fetch_beats, WEIGHT_BEATS, ROW_BEATS))
+    instructions, weights, rows = channel.clients
+    stalls = Stalls()
+    jobs, written = network.times(), network.times()
+    for process in (
+        sequence(machine, instructions, program, entry),
+        ask_for_rows(machine, rows, jobs, written),
+        write_rows(machine, rows, jobs, written),
+        fetch_weights(machine, weights),
+        multiply(machine, weights, stalls),
+        norm_rows(machine),
+        store_rows(machine, timing),
+    ):
+        network.add(process)
+    network.settle()
+    while channel.step():
+        network.settle()
+
+    spans = [(0, 0)] * len(program)
+    last = machine.halted[0]
+    for queue in machine.queues.values():
+        for index, start, end in zip(queue.indices, queue.started, queue.done, strict=True):
+            spans[index] = (start, end)
+            last = max(last, end)
+    spans[-1] = (last, last + 1)
+    counters = {
+        "mac_rows": stalls.rows,
+        "stall_weights": stalls.tiles,
+        "stall_accumulators": stalls.accumulators,
+        "memory_reads": channel.beats,
+    }
+    return Prediction(last + 2, tuple(spans), counters)

@@ -1,0 +1,82 @@
+"""The load unit: requests run ahead of the data, rows are written as they come."""
+
+from collections.abc import Iterator
+
+from celosia.compiler.cycles.latencies import BURST_BEATS, LOADS_AHEAD, WRITE_LATENCY
+from celosia.compiler.cycles.memory import ReadClient
+from celosia.compiler.cycles.network import Process, Times
+from celosia.compiler.cycles.sequencer import Machine
+from celosia.config import MachineConfig
+from celosia.isa import Instruction, Space, Unit
+
+__all__ = ["ask_for_rows", "row_requests", "write_rows"]
+
+#: Bytes of an entry of the parameters and of the table, and those that are handled in a cycle.
+ENTRY_BYTES = {Space.PARAMETERS: 8, Space.TABLE: 4}
+CHUNK_BYTES = 4
+
+
+def row_beats(instruction: Instruction, config: MachineConfig) -> int:
+    """Beats of one row of a LOAD or STORE."""
+    space = Space(instruction["space"])
+    if space in ENTRY_BYTES:
+        return -(-instruction["words"] * ENTRY_BYTES[space] // config.memory_width)
+    element = 2 if space is Space.ROWS16 else 1
+    return instruction["words"] * element * config.lanes // config.memory_width
+
+
+def row_requests(
+    instruction: Instruction, config: MachineConfig
+) -> Iterator[tuple[int, int, int]]:
+    """Yield (rows joined, first beat, beats) of each memory request of a LOAD or STORE.
+
+    Rows that follow each other at once are joined up to the length of the longest burst.
+    """
+    beats = row_beats(instruction, config)
+    rows = 1 if Space(instruction["space"]) in ENTRY_BYTES else instruction["rows"]
+    joined = 1
+    if instruction["pitch"] == beats * config.memory_width:
+        joined = -(-BURST_BEATS // beats)
+    for row in range(0, rows, joined):
+        count = min(joined, rows - row)
+        address = instruction["address"] + row * instruction["pitch"]
+        yield count, address // config.memory_width, count * beats
+
+
+def ask_for_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times) -> Process:
+    """Take the LOADs and ask for their rows; `jobs` says when each was taken."""
+    queue = machine.queues[Unit.LOAD]
+    free = 0
+    asked = 0
+    for index, instruction in enumerate(queue.program):
+        time = max((yield from queue.start()), free)
+        time = max(time, (yield from written.item(index - LOADS_AHEAD)) + 1)
+        queue.taken.add(time)
+        jobs.add(time)
+        free = time + 2
+        for rows, beat, beats in row_requests(instruction, machine.config):
+            client.ask(free + rows, beat, beats)
+            free = (yield from client.taken.item(asked)) + 1
+            asked += 1
+
+
+def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times) -> Process:
+    """Write what was loaded, one LOAD after the other; `written` says when each was."""
+    config = machine.config
+    queue = machine.queues[Unit.LOAD]
+    end = 0
+    for index, instruction in enumerate(queue.program):
+        begin = max((yield from jobs.item(index)), end) + 2
+        space = Space(instruction["space"])
+        if space in ENTRY_BYTES:
+            chunks = instruction["words"] * ENTRY_BYTES[space] // CHUNK_BYTES
+            pace = config.memory_width // CHUNK_BYTES
+            beats = row_beats(instruction, config)
+            _, last = yield from client.take(beats, begin, pace)
+            end = last + chunks - (beats - 1) * pace - 1
+        else:
+            beats = row_beats(instruction, config) * instruction["rows"]
+            _, last = yield from client.take(beats, begin, 1)
+            end = last + 1
+        written.add(end)
+        queue.end(end + WRITE_LATENCY)

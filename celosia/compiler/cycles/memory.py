@@ -1,0 +1,227 @@
+"""The memory's read channel: requests become bursts, bursts become beats."""
+
+import math
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from celosia.compiler.cycles.latencies import DISTRIBUTED_DEPTH, burst_limit
+from celosia.compiler.cycles.network import Network, Times
+from celosia.config import MachineConfig
+from celosia.errors import ConfigError
+
+__all__ = ["MemoryTiming", "ReadChannel", "ReadClient"]
+
+#: Stages of a request before it is split into bursts; each takes a cycle.
+STAGES = 2
+#: Cycles from a burst, or from room for it, to its issue.
+FITS = 2
+#: Cycles from the last beat of a burst on the bus until another one may take its place.
+DONE = 2
+
+
+@dataclass(frozen=True)
+class MemoryTiming:
+    """How fast a memory answers.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from an address to its first beat, and from the last beat written to the answer.
+    bytes_per_cycle : float
+        What it moves each way; never more than the memory port's width.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is not positive.
+    """
+
+    latency: int = 40
+    bytes_per_cycle: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.latency < 1:
+            raise ConfigError(f"memory: latency must be at least 1 cycle, not {self.latency}")
+        if not self.bytes_per_cycle > 0:
+            raise ConfigError(
+                f"memory: bytes_per_cycle must be positive, not {self.bytes_per_cycle}"
+            )
+
+    def beat_cycles(self, config: MachineConfig) -> float:
+        """Cycles from one beat to the next."""
+        return max(1.0, config.memory_width / self.bytes_per_cycle)
+
+
+@dataclass(slots=True)
+class _Request:
+    """A run of beats: when it is there, the place in memory of its first beat, and how many."""
+
+    valid: int
+    beat: int
+    beats: int
+
+
+class ReadClient:
+    """One client of the memory reader: its requests as bursts, and the queue of its beats.
+
+    Two requests wait in front of the one that is being split, and a burst in front of the arbiter
+    until the queue has room for it.
+    """
+
+    def __init__(self, network: Network, config: MachineConfig, depth: int) -> None:
+        self.depth = depth
+        self.limit = burst_limit(config, depth)
+        #: Cycles from a beat on the bus until it can be taken.
+        self.path = 1 + (1 if depth <= DISTRIBUTED_DEPTH else 2)
+        #: When requests were taken.
+        self.taken = network.times()
+        self._split: list[int] = []  # when they began to be split
+        self._asked: deque[_Request] = deque()
+        self._accepted: deque[_Request] = deque()
+        self._rest = _Request(0, 0, 0)  # what is left of the request that is being split
+        # The burst at hand: when it was there, and its beats; 0 if there is none.
+        self._step = 0
+        self._beats = 0
+        self._issued = 0  # beats
+        self._last_issue = 0
+        # Bursts that have come or will: their first beat's time, beats, and pace.
+        self.arrivals = network.times()
+        self._bursts: deque[tuple[int, float]] = deque()
+        self._left = 0
+        self._next = 0.0
+        self._pace = 1.0
+        # Runs of beats taken from the queue: all up to it, its beats, first and last time.
+        self._pops: deque[tuple[int, int, int, int]] = deque()
+        self._popped = 0
+
+    def ask(self, valid: int, beat: int, beats: int) -> None:
+        """Ask for `beats` beats from place `beat` on, at `valid`; see `taken`."""
+        self._asked.append(_Request(valid, beat, beats))
+        self._advance()
+
+    def _advance(self) -> None:
+        """Take requests, split them, and put a burst before the arbiter, as far as is known."""
+        while True:
+            index = len(self.taken)
+            if self._asked and index < len(self._split) + STAGES:
+                request = self._asked.popleft()
+                if index >= STAGES:
+                    request.valid = max(request.valid, self._split[index - STAGES])
+                self.taken.add(request.valid)
+                request.valid += STAGES
+                self._accepted.append(request)
+            elif self._rest.beats == 0 and self._accepted:
+                self._rest = self._accepted.popleft()
+                self._rest.valid = max(self._rest.valid, self._step + 1)
+                self._split.append(self._rest.valid)
+            elif self._beats == 0 and self._rest.beats:
+                rest = self._rest
+                self._beats = min(rest.beats, self.limit - rest.beat % self.limit)
+                self._step = max(self._step, rest.valid, self._last_issue - 1) + 1
+                rest.beat += self._beats
+                rest.beats -= self._beats
+            else:
+                return
+
+    def ready(self) -> int | None:
+        """When the burst at hand can be issued; None if there is none, or it is not known yet."""
+        if self._beats == 0:
+            return None
+        need = self._issued + self._beats - self.depth
+        if need <= 0:
+            return self._step + FITS
+        if need > self._popped:
+            return None
+        while self._pops[0][0] < need:
+            self._pops.popleft()
+        total, beats, first, last = self._pops[0]
+        if beats > 1:
+            last -= (total - need) * (last - first) // (beats - 1)
+        return max(self._step, last) + FITS
+
+    def issue(self, time: int) -> int:
+        """Issue the burst at hand; return its beats."""
+        beats, self._beats = self._beats, 0
+        self._issued += beats
+        self._last_issue = time
+        self._advance()
+        return beats
+
+    def arrive(self, beats: int, first: float, pace: float) -> None:
+        """Say when the beats of a burst are on the bus."""
+        self._bursts.append((beats, pace))
+        self.arrivals.add(math.ceil(first) + self.path)
+
+    def take(self, beats: int, start: int, pace: int) -> Generator[Times, None, tuple[int, int]]:
+        """Take beats out of the queue from `start` on, a beat in `pace` cycles at most.
+
+        Returns
+        -------
+        first, last : int
+            When the first and the last one were taken.
+        """
+        begin = -1
+        while beats:
+            if self._left == 0:
+                self._next = yield from self.arrivals.item(self._burst)
+                self._burst += 1
+                self._left, self._pace = self._bursts.popleft()
+            count = min(beats, self._left)
+            first = max(start, math.ceil(self._next))
+            last = max(
+                first + (count - 1) * pace, math.ceil(self._next + (count - 1) * self._pace)
+            )
+            if begin < 0:
+                begin = first
+            self._popped += count
+            self._pops.append((self._popped, count, first, last))
+            start = last + pace
+            self._next += count * self._pace
+            self._left -= count
+            beats -= count
+        return begin, start - pace
+
+    _burst = 0
+
+
+class ReadChannel:
+    """The bus to read memory: one burst is issued after the other, that of the first client first.
+
+    Beats come in the order of the bursts.
+    """
+
+    def __init__(
+        self, network: Network, config: MachineConfig, timing: MemoryTiming, depths: Sequence[int]
+    ) -> None:
+        self.clients = [ReadClient(network, config, depth) for depth in depths]
+        self.beats = 0
+        self._latency = timing.latency
+        self._pace = timing.beat_cycles(config)
+        self._on_chip = config.memory == "on_chip"
+        self._slot = 0  # when the next burst can be issued
+        self._bus = 0.0  # when the next beat can be on the bus
+        self._ends: deque[int] = deque([-DONE] * config.outstanding_reads)
+
+    def step(self) -> bool:
+        """Issue the next burst; return whether there was one."""
+        best, time = None, 0
+        free = max(self._slot, self._ends[0] + DONE)
+        for client in self.clients:
+            ready = client.ready()
+            if ready is not None and (best is None or max(ready, free) < time):
+                best, time = client, max(ready, free)
+        if best is None:
+            return False
+        self._ends.popleft()
+        beats = best.issue(time)
+        address = time + 1
+        if self._on_chip:  # it takes the next address with its last beat
+            address = max(address, math.ceil(self._bus) - self._latency)
+        first = max(address + self._latency, self._bus)
+        self._slot = address
+        self._bus = first + beats * self._pace
+        self._ends.append(math.ceil(self._bus - self._pace))
+        self.beats += beats
+        best.arrive(beats, first, self._pace)
+        return True

@@ -1,0 +1,62 @@
+"""The tile loader: when each stationary tile is complete."""
+
+from collections.abc import Generator
+
+from celosia.compiler.cycles.latencies import STEPS_AHEAD, WORD_LATENCY, WORDS_AHEAD
+from celosia.compiler.cycles.memory import ReadClient
+from celosia.compiler.cycles.network import Times
+from celosia.compiler.cycles.passes import Pass
+from celosia.config import MachineConfig
+
+__all__ = ["TileLoader"]
+
+
+class TileLoader:
+    """Loads a tile, a column a cycle, from when the tile before it came into use."""
+
+    def __init__(self, config: MachineConfig, client: ReadClient) -> None:
+        self.client = client
+        self.columns = config.columns
+        self.banks = config.scratchpad_banks
+        self.beats = config.tile_bytes // config.memory_width
+        # A column is gathered of beats, or a beat holds several columns.
+        self.gathers = max(1, config.rows // config.memory_width)
+        self.pace = max(1, config.memory_width // config.rows)
+        #: When the tile in use came into use.
+        self.taken = -1
+        #: When the last tile was taken from its queue.
+        self.popped = 0
+        self._step = 0  # when the last column was stepped over
+        self._go = 0  # when the last column was let go
+        # Rows that are being asked for, which come before columns: first request, rows, address.
+        self.rows = (0, 0, 0, 0)
+
+    def load(self, tile: Pass, queued: int) -> Generator[Times, None, int]:
+        """Load a tile that was queued at `queued`; return when it is complete."""
+        step = max(queued + 1, self._step + 1)
+        if tile.from_memory:
+            last = yield from self._from_memory(max(step + 1, self.taken + 1, self._go + 1))
+        elif tile.columns:
+            last = self._from_scratchpad(tile, step)
+        else:
+            last = max(step, self.taken, self._go) + self.columns
+        ahead = STEPS_AHEAD if tile.from_memory else WORDS_AHEAD
+        self._step = self.popped = max(step + self.columns - 1, last - ahead + 1)
+        self._go = last
+        return last + 1
+
+    def _from_memory(self, start: int) -> Generator[Times, None, int]:
+        """Let the columns go as their weights come; return when the last one goes."""
+        if self.gathers == 1:
+            _, last = yield from self.client.take(self.beats, start, self.pace)
+            return last + self.pace - 1
+        # The first column is gathered while the last tile waits; then one every `gathers` cycles.
+        _, last = yield from self.client.take(self.gathers, self._go, 1)
+        start = max(start, last + 1)
+        _, last = yield from self.client.take(self.beats - self.gathers, start, 1)
+        return last + 1
+
+    def _from_scratchpad(self, tile: Pass, step: int) -> int:
+        """Let the columns go as their words come; return when the last one goes."""
+        go = max(step + WORD_LATENCY, self.taken + 1, self._go + 1)
+        return go + self.columns - 1
