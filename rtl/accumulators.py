@@ -19,7 +19,7 @@ class AccumulatorRead(wiring.Signature):
     Members
     -------
     valid, ready : Out(1), In(1)
-        A read is wanted; it is done. `ready` is 0 while the bank is busy summing.
+        A read is wanted; it is done. `ready` is 0 while sums are added to the bank.
     bank, accumulator : Out
         Row to read.
     data : In(data.ArrayLayout(signed(A), C))
@@ -84,11 +84,13 @@ class Accumulators(wiring.Component):
             )
             ports.append((storage.write_port(), storage.read_port()))
 
-        # Stage 0: address. Summing comes before draining.
+        # Stage 0: address. Summing comes before draining, but first sums read nothing.
         sums_read = Signal(2)
         drain_read = Signal(2)
         m.d.comb += [
-            sums_read.eq(self.sums.valid << self.to.bank),
+            sums_read.eq(
+                (self.sums.valid & (self.to.mode != AccumulateMode.FIRST)) << self.to.bank
+            ),
             drain_read.eq(self.read.valid << self.read.bank),
             self.read.ready.eq(~(drain_read & sums_read).any()),
         ]

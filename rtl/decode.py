@@ -1,11 +1,12 @@
 """Views of the 512-bit instruction word, built from the fields of the instruction set."""
 
-from amaranth import Shape, unsigned
+from amaranth import Shape, Value, unsigned
 from amaranth.lib import data
+from amaranth.utils import exact_log2
 
-from celosia.isa import INSTRUCTION_BYTES, OPCODES, Opcode
+from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Opcode
 
-__all__ = ["header_layout", "operand_layout"]
+__all__ = ["has_flag", "header_layout", "operand_layout"]
 
 _HEADER: dict[int | str, data.Field] = {
     "opcode": data.Field(unsigned(8), 0),
@@ -26,3 +27,8 @@ def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
         f.name: data.Field(Shape(f.width, f.signed), f.lsb) for f in OPCODES[opcode][1]
     }
     return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER | operands)
+
+
+def has_flag(instruction: data.View, flag: Flag) -> Value:
+    """Return the bit of a flag in a decoded instruction."""
+    return instruction.flags[exact_log2(int(flag))]

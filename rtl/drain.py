@@ -1,6 +1,6 @@
 """Drains accumulators into the requantiser, row after row."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from celosia.cores.arith import delayed
 from celosia.cores.requant import AccumulatorRow, Scale
 from celosia.rtl.accumulators import AccumulatorRead, Accumulators
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
+from celosia.rtl.lane_mask import LaneMask
 from celosia.rtl.operand_select import select_part
 from celosia.rtl.parameters import ParameterRead
 from celosia.rtl.passes import Drain, DrainKind, address_bits, index_bits, part_bits
@@ -18,7 +19,7 @@ __all__ = ["DrainRows", "DrainTag"]
 
 
 class DrainTag(data.StructLayout):
-    """What travels with a drained row: where the result goes.
+    """What travels with a drained row: where the result goes, if it is written.
 
     `ends` marks the last row of an instruction, `completes` the last one of a block of scores.
     """
@@ -26,6 +27,7 @@ class DrainTag(data.StructLayout):
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
             "scores": 1,
+            "writes": 1,
             "counts": 1,
             "activate": 1,
             "address": address_bits(config),
@@ -47,7 +49,8 @@ class DrainRows(wiring.Component):
 
     A drain begins when its group is closed; its first row swaps in the parameters that the
     preparer has loaded. A row leaves each cycle unless the bank is busy, its residual has not
-    come, or (attention output) its reciprocal has not.
+    come, or (attention output) its reciprocal has not. A drain without rows begins when its
+    instruction has read all its operands; a row without a result leaves in its place.
 
     Members
     -------
@@ -55,6 +58,8 @@ class DrainRows(wiring.Component):
         Drains whose lanes are ready, in order.
     closed : In(1)
         A group of accumulators is complete.
+    finished : In(1)
+        An instruction that drains no rows has read all its operands.
     read : Out(AccumulatorRead(config))
         Accumulators.
     exponents : Out(ExponentRead(config))
@@ -80,6 +85,7 @@ class DrainRows(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(Drain(config))),
             "closed": In(1),
+            "finished": In(1),
             "read": Out(AccumulatorRead(config)),
             "exponents": Out(ExponentRead(config)),
             "parameters": Out(ParameterRead(config)),
@@ -97,13 +103,16 @@ class DrainRows(wiring.Component):
         drain = self.i.payload
         is_scores = Signal()
         is_output = Signal()
+        is_end = Signal()
         m.d.comb += [
             is_scores.eq(drain.kind == DrainKind.SCORES),
             is_output.eq(drain.kind == DrainKind.OUTPUT),
+            is_end.eq(drain.kind == DrainKind.END),
         ]
 
         # Stage 0: let a row go.
         closed = Signal(8)  # groups that are complete and not drained
+        finished = Signal(5)  # instructions that have only to end
         row = Signal(index_bits(config.accumulator_rows))
         part = Signal(part_bits(config.lanes // config.columns))
         offset = Signal(index_bits(config.accumulator_rows))
@@ -121,12 +130,12 @@ class DrainRows(wiring.Component):
             last.eq(row_last & part_last),
             wants.eq(
                 self.i.valid
-                & (closed != 0)
+                & Mux(is_end, finished != 0, closed != 0)
                 & (~drain.residual | self.residuals.valid)
                 & (~is_output | (self.reciprocals.count >= drain.m))
             ),
-            self.read.valid.eq(wants),
-            go.eq(wants & self.read.ready),
+            self.read.valid.eq(wants & ~is_end),
+            go.eq(wants & (self.read.ready | is_end)),
             self.residuals.ready.eq(go & drain.residual),
             self.i.ready.eq(go & last),
             self.read.bank.eq(drain.bank),
@@ -134,10 +143,13 @@ class DrainRows(wiring.Component):
             self.exponents.address.eq(drain.row_slot + row),
             self.parameters.address.eq(drain.parameter + row),
             self.reciprocals.row.eq(row),
-            self.reciprocals.taken.eq(go & last & is_output & drain.ends),
-            self.drained.eq((go & last) << drain.bank),
+            self.reciprocals.taken.eq(Mux(go & last & is_output & drain.ends, drain.m, 0)),
+            self.drained.eq((go & last & ~is_end) << drain.bank),
         ]
-        m.d.sync += closed.eq(closed + self.closed - (go & last))
+        m.d.sync += [
+            closed.eq(closed + self.closed - (go & last & ~is_end)),
+            finished.eq(finished + self.finished - (go & is_end)),
+        ]
         with m.If(go):
             m.d.sync += [part.eq(part + 1), offset.eq(offset + drain.m)]
             with m.If(part_last):
@@ -147,6 +159,9 @@ class DrainRows(wiring.Component):
                     row.eq(Mux(row_last, 0, row + 1)),
                     address.eq(Mux(row == 0, drain.base, address) + drain.stride),
                 ]
+
+        m.submodules.mask = mask = LaneMask(config)
+        m.d.comb += [mask.drain.eq(drain), mask.row.eq(row), mask.part.eq(part)]
 
         # Stage 1: exponent, parameters and reciprocal are there; choose the row's scale.
         now = delayed(m, drain, 1, "drain")
@@ -173,7 +188,7 @@ class DrainRows(wiring.Component):
                 ]
 
         # Stage 2: the accumulators are there.
-        assert Accumulators.read_latency == 2
+        assert Accumulators.read_latency == LaneMask.latency == 2
         rows = self.rows
         late = delayed(m, now, 1, "drain_late")
         late_part = delayed(m, part, 2, "part")
@@ -182,7 +197,7 @@ class DrainRows(wiring.Component):
         select_part(m, word, late.part, residual)
         m.d.comb += [
             rows.valid.eq(delayed(m, go, 2, "go", reset_less=False)),
-            rows.swap.eq(delayed(m, go & begins, 2, "begins", reset_less=False)),
+            rows.swap.eq(delayed(m, go & begins & ~is_end, 2, "begins", reset_less=False)),
             rows.acc.eq(self.read.data),
             rows.row_mode.eq((late.kind != DrainKind.ROWS) | late.row_parameters),
             rows.row.eq(delayed(m, scale, 1, "scale")),
@@ -190,9 +205,10 @@ class DrainRows(wiring.Component):
             rows.residual_enable.eq(late.residual),
             rows.r_shift.eq(late.residual_shift),
             rows.narrow.eq(late.narrow),
+            rows.lane_mask.eq(mask.mask),
             self.swapped.eq(rows.swap),
         ]
-        self._select_lanes(m, late, late_part)
+        self._select_lanes(m, late_part)
         self._describe_tag(m, late, late_part)
         m.d.comb += [
             rows.tag.address.eq(delayed(m, Mux(row == 0, drain.base, address), 2, "tag_address")),
@@ -203,9 +219,8 @@ class DrainRows(wiring.Component):
         ]
         return m
 
-    def _select_lanes(self, m: Module, drain, part) -> None:
-        """Exponents of the lanes and which of them count; the prepared ones at a swap."""
-        columns = self.config.columns
+    def _select_lanes(self, m: Module, part) -> None:
+        """Exponents of the lanes; the prepared ones at a swap."""
         active = Signal(data.ArrayLayout(4, self.config.lanes), reset_less=True)
         used = Signal(data.ArrayLayout(4, self.config.lanes))
         m.d.comb += used.eq(
@@ -214,17 +229,12 @@ class DrainRows(wiring.Component):
         m.d.sync += active.eq(used)
         select_part(m, used, part, self.rows.exponents)
 
-        first = Signal(range(self.config.lanes + 1))
-        m.d.comb += first.eq(part * columns)
-        m.d.comb += self.rows.lane_mask.eq(
-            Cat(first + lane < drain.columns for lane in range(columns))
-        )
-
     def _describe_tag(self, m: Module, drain, part) -> None:
         tag = self.rows.tag
         scores = drain.kind == DrainKind.SCORES
         m.d.comb += [
             tag.scores.eq(scores),
+            tag.writes.eq(~scores & (drain.kind != DrainKind.END)),
             tag.counts.eq(drain.kind == DrainKind.ROWS),
             tag.activate.eq(drain.activate),
             tag.part.eq(Mux(scores, part, drain.part)),

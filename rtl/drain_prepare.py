@@ -17,7 +17,7 @@ class DrainPreparer(wiring.Component):
     """Loads the shadow parameters of the requantiser's lanes, then hands the drain on.
 
     L steps a drain, one lane each: C for the parameters, L for the exponents of scores. `o` must be
-    taken before the drain swaps the lanes in.
+    taken before the drain swaps the lanes in. A drain without rows needs no lanes and passes.
 
     Members
     -------
@@ -60,9 +60,11 @@ class DrainPreparer(wiring.Component):
         last = Signal()
         steps = Signal()
         done = Signal()
+        is_end = Signal()
         m.d.comb += [
+            is_end.eq(drain.kind == DrainKind.END),
             last.eq(lane == config.lanes - 1),
-            steps.eq(self.i.valid & free & ~done),
+            steps.eq(self.i.valid & free & ~done & ~is_end),
             self.parameters.address.eq(drain.parameter + lane),
             self.exponents.address.eq(drain.lane_slot + lane),
         ]
@@ -93,10 +95,10 @@ class DrainPreparer(wiring.Component):
         # Hand on once the last lane has been loaded.
         m.d.comb += [
             self.o.payload.eq(drain),
-            self.o.valid.eq(done & ~loads),
+            self.o.valid.eq(Mux(is_end, self.i.valid, done & ~loads)),
             self.i.ready.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(self.o.valid & self.o.ready):
+        with m.If(self.o.valid & self.o.ready & ~is_end):
             m.d.sync += [done.eq(0), free.eq(0)]
 
         return m

@@ -35,21 +35,27 @@ __all__ = ["MatrixUnit", "Walker"]
 class Walker(wiring.Component):
     """Gives each instruction to the walker of its kind, and merges their steps.
 
+    A MATMUL waits until the output of the ATTENDs before it has left.
+
     Members
     -------
     i : In(stream.Signature(512))
         MATMUL and ATTEND instructions.
+    hungry : In(1)
+        The array will soon have nothing to do.
     o : Out(stream.Signature(Step(config)))
         Steps.
     """
 
     i: stream.Interface
     o: stream.Interface
+    hungry: Signal
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         super().__init__({
             "i": In(stream.Signature(8 * INSTRUCTION_BYTES)),
+            "hungry": In(1),
             "o": Out(stream.Signature(Step(config))),
         })
 
@@ -59,18 +65,21 @@ class Walker(wiring.Component):
         m.submodules.attend = attend = AttendWalker(self.config)
         header = header_layout()(self.i.payload)
         is_attend = Signal()
-        m.d.comb += is_attend.eq(header.opcode == Opcode.ATTEND)
-        for walker, chosen in ((matmul, ~is_attend), (attend, is_attend)):
-            m.d.comb += [
-                Value.cast(walker.i.payload).eq(self.i.payload),
-                walker.i.valid.eq(self.i.valid & chosen),
-                walker.o.ready.eq(self.o.ready & chosen),
-            ]
+        is_matmul = Signal()
         m.d.comb += [
+            is_attend.eq(self.i.valid & (header.opcode == Opcode.ATTEND)),
+            is_matmul.eq(self.i.valid & (header.opcode != Opcode.ATTEND)),
+            Value.cast(attend.i.payload).eq(self.i.payload),
+            Value.cast(matmul.i.payload).eq(self.i.payload),
+            attend.i.valid.eq(is_attend),
+            matmul.i.valid.eq(is_matmul & attend.idle),
+            attend.flush.eq(self.hungry | is_matmul),
             self.i.ready.eq(Mux(is_attend, attend.i.ready, matmul.i.ready)),
-            self.o.valid.eq(Mux(is_attend, attend.o.valid, matmul.o.valid)),
+            self.o.valid.eq(attend.o.valid | matmul.o.valid),
+            attend.o.ready.eq(self.o.ready),
+            matmul.o.ready.eq(self.o.ready),
             Value.cast(self.o.payload).eq(
-                Mux(is_attend, Value.cast(attend.o.payload), Value.cast(matmul.o.payload))
+                Mux(matmul.o.valid, Value.cast(matmul.o.payload), Value.cast(attend.o.payload))
             ),
         ]
         return m
@@ -135,7 +144,8 @@ class MatrixUnit(wiring.Component):
         m.submodules.fork = fork = StepFork(config)
         m.submodules.tile_queue = tile_queue = StreamFIFO(TilePass(config), 4)
         m.submodules.row_queue = row_queue = StreamFIFO(RowPass(config), 4)
-        m.submodules.drain_queue = drain_queue = StreamFIFO(Drain(config), 4)
+        # Deep enough for all tiles of an attention's output, while the array adds to their bank.
+        m.submodules.drain_queue = drain_queue = StreamFIFO(Drain(config), 16)
         m.submodules.residual_queue = residual_queue = StreamFIFO(Drain(config), 4)
 
         m.submodules.fetcher = fetcher = WeightFetcher(config)
@@ -163,6 +173,8 @@ class MatrixUnit(wiring.Component):
         connect(m, fork.rows, row_queue.i)
         connect(m, fork.drains, drain_queue.i)
         connect(m, fork.residuals, residual_queue.i)
+        # With one pass left, the tile of the next is loaded in time.
+        m.d.comb += walker.hungry.eq(row_queue.level <= 1)
 
         # Tiles to the array.
         m.d.comb += [
@@ -221,6 +233,7 @@ class MatrixUnit(wiring.Component):
         connect(m, drain.rows, requantiser.i)
         m.d.comb += [
             drain.closed.eq(accumulators.closed),
+            drain.finished.eq(streamer.finished),
             drain.lane_exponents.eq(preparer.lane_exponents),
             preparer.swapped.eq(drain.swapped),
         ]

@@ -5,6 +5,7 @@ twice, once for the tile loader and once for the row streamer; a *drain* says wh
 accumulators when the last pass of a group has been summed.
 """
 
+from amaranth import signed
 from amaranth.lib import data, enum
 
 from celosia.config import MachineConfig
@@ -13,12 +14,14 @@ __all__ = [
     "AccumulateMode",
     "Drain",
     "DrainKind",
+    "KeyBlock",
     "RowPass",
     "Step",
     "TilePass",
     "address_bits",
     "column_bits",
     "index_bits",
+    "limit_bits",
     "part_bits",
 ]
 
@@ -43,6 +46,11 @@ def column_bits(config: MachineConfig) -> int:
     return config.columns.bit_length()
 
 
+def limit_bits(config: MachineConfig) -> int:
+    """Width of a lane, with a sign, that hides or shows a whole block to any query."""
+    return max(config.lanes, config.attention_rows).bit_length() + 1
+
+
 class AccumulateMode(enum.Enum, shape=2):
     """What happens to the sums already in the accumulators."""
 
@@ -52,11 +60,12 @@ class AccumulateMode(enum.Enum, shape=2):
 
 
 class DrainKind(enum.Enum, shape=2):
-    """Where drained accumulators go."""
+    """Where drained accumulators go; END drains none and only ends an instruction."""
 
     ROWS = 0
     SCORES = 1
     OUTPUT = 2
+    END = 3
 
 
 class TilePass(data.StructLayout):
@@ -80,7 +89,8 @@ class RowPass(data.StructLayout):
     """One run of `m` streamed rows, and what their sums do to the accumulators.
 
     `opens` marks the first pass of a group, which needs its bank drained; `closes` the last one,
-    which starts a drain. `releases` ends the use of a block of probabilities.
+    which starts a drain. `releases` ends the use of a block of probabilities; `finishes` says that
+    with this pass' tile its instruction has read all its operands.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -88,6 +98,7 @@ class RowPass(data.StructLayout):
             "from_probabilities": 1,
             "parity": 1,
             "releases": 1,
+            "finishes": 1,
             "base": address_bits(config),
             "stride": address_bits(config),
             "part": part_bits(config.lanes // config.rows),
@@ -107,7 +118,8 @@ class Drain(data.StructLayout):
     SCORES takes the L / C parts of each row one after the other, `m` accumulator rows apart; ROWS
     and OUTPUT have one part. `lane_slot` is the exponent slot of the stationary row of lane 0;
     `row_slot` that of the first streamed row. `parameter` is the entry of lane 0, or of the first
-    row with `row_parameters`.
+    row with `row_parameters`. Row i sees lanes up to `last_lane + i` if `causal`, lanes from
+    `first_lane + i` on if `windowed`.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -120,6 +132,10 @@ class Drain(data.StructLayout):
             "lane_slot": index_bits(config.exponent_slots),
             "lane_exponents": 1,
             "columns": range(config.lanes + 1),
+            "causal": 1,
+            "last_lane": signed(limit_bits(config)),
+            "windowed": 1,
+            "first_lane": signed(limit_bits(config)),
             "parameter": index_bits(config.parameter_entries),
             "row_parameters": 1,
             "multiplier": 15,
@@ -139,6 +155,30 @@ class Drain(data.StructLayout):
             "first": 1,
             "last": 1,
             "ends": 1,
+        })
+
+
+class KeyBlock(data.StructLayout):
+    """What the output of a key block needs to know: `tiles` tiles of Vᵀ and its keys' word `base`.
+
+    `first` and `last` are those of the whole attention; `held` ends an instruction whose attention
+    goes on.
+    """
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "m": index_bits(config.accumulator_rows) + 1,
+            "tiles": index_bits(config.accumulator_rows) + 1,
+            "base": address_bits(config),
+            "stride": address_bits(config),
+            "slot": index_bits(config.exponent_slots),
+            "y_base": address_bits(config),
+            "y_stride": address_bits(config),
+            "y_slot": index_bits(config.exponent_slots),
+            "resets_exponent": 1,
+            "first": 1,
+            "last": 1,
+            "held": 1,
         })
 
 

@@ -86,7 +86,7 @@ class ResultRouter(wiring.Component):
             activation.i.enable.eq(tag.activate),
             activation.i.data.eq(rows.data),
             activation.i.tag.eq(tag),
-            self.writes.valid.eq(activation.o.valid),
+            self.writes.valid.eq(activation.o.valid & late.writes),
             write.address.eq(late.address),
             write.slot.eq(late.slot),
             write.first.eq(late.resets_exponent),

@@ -132,6 +132,8 @@ class RowStreamer(wiring.Component):
         The next tile is complete; it comes into use.
     drained : In(2)
         A drain of bank 0, 1 has read its last row.
+    finished : Out(1)
+        An instruction that drains nothing has read all its operands.
     rows : Out(StreamedRow(config))
         To the array.
     sum_valid, sums : Out(1), Out(SumRow(config))
@@ -153,6 +155,7 @@ class RowStreamer(wiring.Component):
             "tile_holds": In(1),
             "tile_taken": Out(1),
             "drained": In(2),
+            "finished": Out(1),
             "rows": Out(StreamedRow(config)),
             "sum_valid": Out(1),
             "sums": Out(SumRow(config)),
@@ -189,6 +192,7 @@ class RowStreamer(wiring.Component):
             self.probabilities.row.eq(step.row),
             self.tile_taken.eq(go & step.first),
             self.block_taken.eq(go & step.last & step.of.releases),
+            self.finished.eq(go & step.first & step.of.finishes),
             self.waits_bank.eq(steps.o.valid & ~bank_there),
             self.waits_tile.eq(steps.o.valid & bank_there & ~tile_there),
             self.waits_word.eq(~self.waits_bank & ~self.waits_tile & ~go),

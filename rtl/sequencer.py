@@ -3,12 +3,11 @@
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Opcode, Unit
 from celosia.rtl.bursts import MemoryRequest
-from celosia.rtl.decode import header_layout
+from celosia.rtl.decode import has_flag, header_layout
 from celosia.rtl.stream import StreamFIFO
 from celosia.rtl.unit_queue import Dispatch
 
@@ -168,7 +167,7 @@ class Sequencer(wiring.Component):
                 with m.Case(opcode):
                     m.d.comb += is_halt.eq(1) if unit is None else targets.eq(1 << unit)
         m.d.comb += fetches_weights.eq(
-            (header.opcode == Opcode.MATMUL) & header.flags[exact_log2(int(Flag.WEIGHTS_IN_MEMORY))]
+            (header.opcode == Opcode.MATMUL) & has_flag(header, Flag.WEIGHTS_IN_MEMORY)
         )
 
         # Dispatch to the unit, and weights to their fetcher, at once.

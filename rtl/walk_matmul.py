@@ -7,15 +7,10 @@ from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Opcode
-from celosia.rtl.decode import operand_layout
+from celosia.rtl.decode import has_flag, operand_layout
 from celosia.rtl.passes import AccumulateMode, DrainKind, Step, address_bits
 
-__all__ = ["MatmulWalker", "has_flag"]
-
-
-def has_flag(instruction, flag: Flag) -> Signal:
-    """Return the bit of a flag in a decoded instruction."""
-    return instruction.flags[exact_log2(int(flag))]
+__all__ = ["MatmulWalker"]
 
 
 class MatmulWalker(wiring.Component):
