@@ -122,8 +122,19 @@ class MachineConfig:
 
     @property
     def psum_width(self) -> int:
-        """Bits of a signed sum of `rows` products of two int8."""
+        """Bits of a signed sum of `rows` products of int8, or of probabilities (0 to 255) and int8.
+
+        The largest is `255 · 128 · rows`, below `2^15 · rows`.
+        """
         return 16 + _log2(self.rows)
+
+    @property
+    def guard_bits(self) -> int:
+        """Fraction bits of accumulators that add up the output of attention, G.
+
+        The probabilities of a row sum up to less than `1.5 · 2^15`, and values have 7 bits.
+        """
+        return self.accumulator_width - 24
 
     @property
     def word_bytes(self) -> int:
@@ -182,7 +193,7 @@ _RANGES = [
     ("scratchpad_banks", 1, 16),
     ("exponent_slots", 16, 65536),
     ("accumulator_rows", 8, 16384),
-    ("accumulator_width", 24, 32),  # 24: a partial sum of 64 rows has 22 bits
+    ("accumulator_width", 24, 32),  # 24: the output of attention, without guard bits
     ("attention_rows", 4, 4096),
     ("parameter_entries", 16, 65536),
     ("vector_lanes", 1, 64),

@@ -6,11 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.cores.multiply import Multiplier
 
-__all__ = ["ProcessingElement"]
+__all__ = ["ACTIVATION_BITS", "ProcessingElement"]
+
+#: Bits of a signed activation: it may be an int8, or a probability of 8 bits without sign.
+ACTIVATION_BITS = 9
 
 
 class ProcessingElement(wiring.Component):
-    """Adds the product of an int8 activation and its own int8 weight to a passing sum.
+    """Adds the product of an activation of 9 bits and its own int8 weight to a passing sum.
 
     Two weights are kept. The shadow weight is written at any time; the active one, which is the
     operand register inside the multiplier, takes its value together with the activation that has
@@ -30,11 +33,11 @@ class ProcessingElement(wiring.Component):
 
     Members
     -------
-    activation : In(signed(8))
+    activation : In(signed(9))
         The streamed operand.
     swap : In(1)
         Put the shadow weight in use, from this activation on.
-    passed, swap_passed : Out(signed(8)), Out(1)
+    passed, swap_passed : Out(signed(9)), Out(1)
         The two for the next column.
     weight : In(signed(8))
         The next shadow weight.
@@ -62,9 +65,9 @@ class ProcessingElement(wiring.Component):
         self.addend_width = addend_width
         self.sum_width = sum_width
         super().__init__({
-            "activation": In(signed(8)),
+            "activation": In(signed(ACTIVATION_BITS)),
             "swap": In(1),
-            "passed": Out(signed(8)),
+            "passed": Out(signed(ACTIVATION_BITS)),
             "swap_passed": Out(1),
             "weight": In(signed(8)),
             "weight_enable": In(1),
@@ -74,9 +77,9 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(8, 8)
+        m.submodules.multiplier = multiplier = Multiplier(ACTIVATION_BITS, 8)
 
-        passed = Signal(signed(8), reset_less=True)
+        passed = Signal(signed(ACTIVATION_BITS), reset_less=True)
         m.d.sync += [passed.eq(self.activation), self.swap_passed.eq(self.swap)]
         m.d.comb += self.passed.eq(passed)
 

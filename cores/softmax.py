@@ -28,7 +28,7 @@ class ProbabilityRow(wiring.Signature):
         A row is presented.
     row : Out(range(attention_rows))
         Which.
-    data : Out(data.ArrayLayout(7, lanes))
+    data : Out(data.ArrayLayout(8, lanes))
         Its probabilities, relative to the block's exponent.
     a : Out(5)
         Right shift of the accumulators before the block is added.

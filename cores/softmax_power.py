@@ -12,17 +12,17 @@ from celosia.cores.softmax_block import EXPONENT, FRACTION_BITS, parts_of
 __all__ = ["PROBABILITY_BITS", "PartSum", "PowersOfTwo"]
 
 #: Bits of a probability.
-PROBABILITY_BITS = 7
+PROBABILITY_BITS = 8
 
-#: `127·256·2^(-f/64)`, rounded and without its 7 lowest bits, which no shift ever brings back.
-_TABLE = [round(127 * 256 * 2 ** (-f / 64)) >> 7 for f in range(1 << FRACTION_BITS)]
+#: `255·256·2^(-f/64)`, rounded and without its 7 lowest bits, which no shift ever brings back.
+_TABLE = [round(255 * 256 * 2 ** (-f / 64)) >> 7 for f in range(1 << FRACTION_BITS)]
 
 
 class PowersOfTwo(wiring.Component):
     """Probabilities of C logits relative to an exponent not below any of them.
 
     With `δ = 64·exponent - logit` the probability is `rnd(T[δ & 63], 8 + (δ >> 6))`,
-    `T[f] = round(127·256·2^(-f/64))`, and 0 for masked lanes. One part per cycle; it never stalls.
+    `T[f] = round(255·256·2^(-f/64))`, and 0 for masked lanes. One part per cycle; it never stalls.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class PowersOfTwo(wiring.Component):
         Exponent of the row.
     data, lane_mask : In
         Logits of one part, and which of them count.
-    probabilities : Out(data.ArrayLayout(7, columns))
+    probabilities : Out(data.ArrayLayout(8, columns))
         Probabilities, `latency` cycles later.
     """
 
@@ -88,15 +88,16 @@ class _PowerOfTwo(wiring.Component):
             counts.eq(self.counts),
         ]
 
-        # Stage 2: power of the fraction, with a bit more than the result. From the eighth octave
-        # on it rounds to 0.
+        # Stage 2: power of the fraction, with a bit more than the result. Beyond eight octaves it
+        # rounds to 0.
         power = Signal(PROBABILITY_BITS + 1, reset_less=True)
-        octaves = Signal(3, reset_less=True)
+        octaves = Signal(range(9), reset_less=True)
         zero = Signal(reset_less=True)
+        table = Array(Const(entry, len(power)) for entry in _TABLE)
         m.d.sync += [
-            power.eq(Array(Const(entry, 8) for entry in _TABLE)[distance[:FRACTION_BITS]]),
+            power.eq(table[distance[:FRACTION_BITS]]),
             octaves.eq(distance[FRACTION_BITS:]),
-            zero.eq(~counts | distance[FRACTION_BITS + 3 :].any()),
+            zero.eq(~counts | (distance[FRACTION_BITS:] > 8)),
         ]
 
         # Stage 3: octaves. Stage 4: the last bit rounds.
@@ -123,9 +124,9 @@ class PartSum(wiring.Component):
         A part is presented.
     first_part : In(1)
         It is the first of its row.
-    probabilities : In(data.ArrayLayout(7, columns))
+    probabilities : In(data.ArrayLayout(8, columns))
         The part.
-    total : Out(7 + log2(lanes))
+    total : Out(8 + log2(lanes))
         Sum over the row, `latency` cycles after its last part, until the next row's first one is
         added up.
     """

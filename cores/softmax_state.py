@@ -13,25 +13,23 @@ from celosia.cores.softmax_block import EXPONENT
 from celosia.cores.softmax_power import PROBABILITY_BITS
 
 __all__ = [
+    "DENOMINATOR_BITS",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
     "DenominatorReciprocal",
     "RowState",
-    "denominator_width",
 ]
+
+#: Fraction bits of a denominator.
+DENOMINATOR_FRACTION = 14
+#: Bits of a denominator: when the top one is set it is halved, and no block adds as much as half
+#: of that.
+DENOMINATOR_BITS = 16 + DENOMINATOR_FRACTION
 
 #: Bits of a shift of accumulators.
 SHIFT_BITS = 5
 #: Bits of a reciprocal.
 RECIPROCAL_BITS = 15
-
-
-def denominator_width(config: MachineConfig) -> int:
-    """Bits of a denominator.
-
-    It is bumped when it reaches 2^(A - 10), and no block adds as much as half of that.
-    """
-    return config.accumulator_width - 9
 
 
 class RowState(wiring.Component):
@@ -43,7 +41,7 @@ class RowState(wiring.Component):
     Parameters
     ----------
     config : MachineConfig
-        Attention rows, lanes and accumulator width.
+        Attention rows and lanes.
     total_latency : int
         Cycles from `a` and `b` to `total`; at least 1.
 
@@ -57,13 +55,13 @@ class RowState(wiring.Component):
         The block is its first one: what is kept of the row does not count.
     exponent : In(EXPONENT)
         Exponent of the block.
-    total : In(7 + log2(lanes))
+    total : In(8 + log2(lanes))
         Sum of the block's probabilities, `shift_latency + total_latency` cycles after `valid`.
     a : Out(5)
         Right shift of what has been accumulated, at most 31.
     b : Out(5)
         Right shift of what the block adds, at most 31.
-    denominator : Out(accumulator_width - 9)
+    denominator : Out(30)
         The row's denominator with this block.
     """
 
@@ -90,7 +88,7 @@ class RowState(wiring.Component):
             "total": In(PROBABILITY_BITS + exact_log2(config.lanes)),
             "a": Out(SHIFT_BITS),
             "b": Out(SHIFT_BITS),
-            "denominator": Out(denominator_width(config)),
+            "denominator": Out(DENOMINATOR_BITS),
         })
 
     @property
@@ -105,9 +103,8 @@ class RowState(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        width = denominator_width(self.config)
 
-        layout = data.StructLayout({"exponent": EXPONENT, "denominator": width})
+        layout = data.StructLayout({"exponent": EXPONENT, "denominator": DENOMINATOR_BITS})
         m.submodules.storage = storage = memory.Memory(
             shape=layout, depth=self.config.attention_rows, init=[]
         )
@@ -147,12 +144,12 @@ class RowState(wiring.Component):
 
         # Stage 5: the denominator is shifted and waits for the sum, which is then shifted too.
         denominator = delayed(m, kept.denominator, 1, "denominator")
-        old = Signal(width, reset_less=True)
-        added = Signal(width, reset_less=True)
-        guard = Const(0, self.config.accumulator_width - 24)
+        old = Signal(DENOMINATOR_BITS, reset_less=True)
+        added = Signal(DENOMINATOR_BITS, reset_less=True)
+        total = Cat(Const(0, DENOMINATOR_FRACTION), self.total)
         m.d.sync += [
             old.eq(denominator >> self.a),
-            added.eq(Cat(guard, self.total) >> delayed(m, self.b, self.total_latency, "b")),
+            added.eq(total >> delayed(m, self.b, self.total_latency, "b")),
         ]
 
         # Last stage: their sum, kept for the next block.
@@ -178,7 +175,7 @@ class DenominatorReciprocal(wiring.Component):
     """Reciprocal of a row's denominator as a 15-bit number and a right shift.
 
     With `l_n` the denominator shifted to 15 bits, the top bit set: `rcp = (2^29 - 1) // l_n` and
-    `shift = 14 + bitlen(denominator)`. `latency` cycles; one per cycle; it never stalls.
+    `shift = guard_bits + bitlen(denominator)`. `latency` cycles; one per cycle; it never stalls.
 
     Parameters
     ----------
@@ -187,9 +184,9 @@ class DenominatorReciprocal(wiring.Component):
 
     Members
     -------
-    denominator : In(accumulator_width - 9)
-        At least `64 · 2^(accumulator_width - 24)`, as every block with a key makes it; for 0, of a
-        row without any, `rcp` and `shift` are arbitrary.
+    denominator : In(30)
+        At least `128 · 2^14`, as every block with a key makes it; for 0, of a row without any,
+        `rcp` and `shift` are arbitrary.
     rcp : Out(15)
         Reciprocal.
     shift : Out(6)
@@ -204,7 +201,7 @@ class DenominatorReciprocal(wiring.Component):
         self.config = config
         self.divider = PipelinedReciprocal(RECIPROCAL_BITS)
         super().__init__({
-            "denominator": In(denominator_width(config)),
+            "denominator": In(DENOMINATOR_BITS),
             "rcp": Out(RECIPROCAL_BITS),
             "shift": Out(6),
         })
@@ -217,9 +214,9 @@ class DenominatorReciprocal(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.divider = self.divider
-        width = len(self.denominator)
+        width = DENOMINATOR_BITS
 
-        # The largest probability of a block is at least 64, so a denominator has at most eight
+        # The largest probability of a block is at least 128, so a denominator has at most eight
         # leading zeros. They go in steps of 8 and 4 in stage 1, of 2 and 1 in stage 2.
         rest, zeros = self.denominator, []
         for step in (8, 4, 2, 1):
@@ -238,7 +235,7 @@ class DenominatorReciprocal(wiring.Component):
             self.rcp.eq(self.divider.quotient),
         ]
         shift = Signal(6)
-        m.d.comb += shift.eq(RECIPROCAL_BITS - 1 + width - Cat(*zeros))
+        m.d.comb += shift.eq(self.config.guard_bits + width - Cat(*zeros))
         m.d.comb += self.shift.eq(delayed(m, shift, self.divider.latency, "shift"))
 
         return m

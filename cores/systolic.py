@@ -1,4 +1,4 @@
-"""Weight-stationary systolic array with double-buffered weights, int8 by int8."""
+"""Weight-stationary systolic array with double-buffered weights, for int8 and probabilities."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
-from celosia.cores.pe import ProcessingElement
+from celosia.cores.pe import ACTIVATION_BITS, ProcessingElement
 
 __all__ = ["ColumnSums", "StreamedRow", "SystolicArray", "TileColumn"]
 
@@ -43,15 +43,15 @@ class StreamedRow(wiring.Signature):
         A row is presented.
     swap : Out(1)
         It is the first of a pass: from it on, the columns loaded last are in use.
-    data : Out(data.ArrayLayout(signed(8), rows))
-        Its elements, along the reduction.
+    data : Out(data.ArrayLayout(signed(9), rows))
+        Its elements, along the reduction: int8, or probabilities from 0 to 255.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
             "valid": Out(1),
             "swap": Out(1),
-            "data": Out(data.ArrayLayout(signed(8), config.rows)),
+            "data": Out(data.ArrayLayout(signed(ACTIVATION_BITS), config.rows)),
         })
 
 
@@ -173,5 +173,5 @@ class SystolicArray(wiring.Component):
 
 
 def _sum_width(terms: int) -> int:
-    """Bits of a signed sum of products of two int8; the largest is 2**14 times `terms`."""
-    return (terms << 14).bit_length() + 1
+    """Bits of a signed sum of products; the largest in magnitude are those of 255 and -128."""
+    return (255 * 128 * terms - 1).bit_length() + 1

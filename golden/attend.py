@@ -48,7 +48,7 @@ def attend(state: MachineState, instruction: Instruction) -> int:
         state.scratchpad.write(
             instruction["y_base"],
             instruction["y_stride"],
-            normalise(held.accumulators, held.softmax.denominator, e_v),
+            normalise(config, held.accumulators, held.softmax.denominator, e_v),
             instruction["y_slot"],
             keep=Flag.KEEP_EXPONENT in flags,
         )

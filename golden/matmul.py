@@ -41,14 +41,14 @@ def quantised_rows(
 def accumulate_products(
     x: NDArray[np.integer], w: NDArray[np.integer], tile: int, width: int
 ) -> IntArray:
-    """Sum products of int8 over tiles of the reduction, saturating after each tile.
+    """Sum products over tiles of the reduction, saturating after each tile.
 
     Parameters
     ----------
     x : (m, k) int
-        Streamed rows.
+        Streamed rows: int8, or probabilities of 8 bits.
     w : (n, k) int
-        Stationary rows.
+        Stationary rows: int8.
     tile : int
         Products that the array sums exactly, R; divides k.
     width : int
@@ -60,7 +60,7 @@ def accumulate_products(
     """
     limit = 1 << (width - 1)
     # No partial sum can pass the sum of magnitudes, so in practice one product does it all.
-    if x.shape[1] << 14 < limit or _product(np.abs(x), np.abs(w, dtype=np.int64)).max() < limit:
+    if x.shape[1] << 15 < limit or _product(np.abs(x), np.abs(w, dtype=np.int64)).max() < limit:
         return _product(x, w)
     acc = np.zeros((len(x), len(w)), np.int64)
     for k in range(0, x.shape[1], tile):
@@ -69,7 +69,7 @@ def accumulate_products(
 
 
 def _product(x: NDArray[np.integer], w: NDArray[np.integer]) -> IntArray:
-    # float64 holds every sum of fewer than 2^39 products of int8 exactly, and BLAS is fast.
+    # float64 holds every sum of fewer than 2^38 such products exactly, and BLAS is fast.
     return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
 
 

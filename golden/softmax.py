@@ -10,13 +10,13 @@ from celosia.golden.divide import reciprocal
 from celosia.golden.fixed import IntArray, checked, rnd, saturate
 
 __all__ = [
+    "DENOMINATOR_FRACTION",
     "EXP2_TABLE",
     "FRACTION_BITS",
     "SoftmaxState",
     "accumulate",
     "attend",
     "attention_float",
-    "guard_bits",
     "normalise",
     "reciprocal",
     "softmax_block",
@@ -26,8 +26,12 @@ FloatArray = NDArray[np.float64]
 
 #: Fraction bits of a base-2 logit.
 FRACTION_BITS = 6
-#: `127·256·2^(-f/64)`, rounded: a probability of fraction f of an octave, 8 bits too long.
-EXP2_TABLE: IntArray = np.round(127 * 256 * 2 ** (-np.arange(64) / 64)).astype(np.int64)
+#: `255·256·2^(-f/64)`, rounded: a probability of fraction f of an octave, 8 bits too long.
+EXP2_TABLE: IntArray = np.round(255 * 256 * 2 ** (-np.arange(64) / 64)).astype(np.int64)
+#: Fraction bits of a denominator. It has as many digits as an accumulator: values add 7 bits.
+DENOMINATOR_FRACTION = 14
+#: A denominator that is not below this is halved, so that the accumulators cannot overflow.
+DENOMINATOR_LIMIT = 1 << 15 + DENOMINATOR_FRACTION
 #: Largest shift that changes anything: more act as this one.
 MAX_SHIFT = 31
 
@@ -41,17 +45,12 @@ class SoftmaxState:
     exponent : (rows,) int
         M, to which the denominator is relative; -512 to 575.
     denominator : (rows,) int
-        l, with `guard_bits` fraction bits; below `1.5 · 2^(A - 10)`, and 0 only as long as the
-        row has seen no key.
+        l, with 14 fraction bits; below `1.5 · 2^29`, and 0 only as long as the row has seen no
+        key.
     """
 
     exponent: IntArray
     denominator: IntArray
-
-
-def guard_bits(config: MachineConfig) -> int:
-    """Fraction bits of the denominator and of the output accumulators, G."""
-    return config.accumulator_width - 24
 
 
 def softmax_block(
@@ -62,7 +61,7 @@ def softmax_block(
     Parameters
     ----------
     config : MachineConfig
-        Lanes and accumulator width.
+        Lanes.
     t : (rows, lanes) int
         Base-2 logits with 6 fraction bits; int16 values.
     valid : (rows, lanes) or (lanes,) bool
@@ -73,7 +72,7 @@ def softmax_block(
     Returns
     -------
     p : (rows, lanes) int
-        Probabilities relative to the block's own exponent, 0 to 127.
+        Probabilities relative to the block's own exponent, 0 to 255.
     a : (rows,) int
         Right shift that what has been accumulated needs, 0 to 31.
     b : (rows,) int
@@ -91,20 +90,16 @@ def softmax_block(
     block_exponent = -(-np.where(valid, t, -(1 << 15)).max(axis=1) >> FRACTION_BITS)
     delta = (block_exponent[:, np.newaxis] << FRACTION_BITS) - t
     octaves = np.clip(delta >> FRACTION_BITS, 0, MAX_SHIFT)
-    # Beyond 8 octaves the rounding would give 0 as well.
-    p = np.where(
-        valid & (octaves <= 8), rnd(EXP2_TABLE[delta & (len(EXP2_TABLE) - 1)], 8 + octaves), 0
-    )
-    added = p.sum(axis=1) << guard_bits(config)
+    p = np.where(valid, rnd(EXP2_TABLE[delta & (len(EXP2_TABLE) - 1)], 8 + octaves), 0)
+    added = p.sum(axis=1) << DENOMINATOR_FRACTION
 
     if state is None:
         none = np.zeros_like(block_exponent)
         return p, none, none, SoftmaxState(block_exponent, added)
 
-    limit = 1 << (config.accumulator_width - 10)
     exponent = np.maximum(state.exponent, block_exponent)
     old = state.denominator >> np.minimum(exponent - state.exponent, MAX_SHIFT)
-    exponent += old >= limit
+    exponent += old >= DENOMINATOR_LIMIT
     a = np.minimum(exponent - state.exponent, MAX_SHIFT)
     b = np.minimum(exponent - block_exponent, MAX_SHIFT)
     denominator = (state.denominator >> a) + (added >> b)
@@ -140,18 +135,22 @@ def accumulate(
     (rows, columns) int
         Accumulators with this tile, saturated.
     """
-    added = (np.asarray(s, dtype=np.int64) << guard_bits(config)) >> b[:, np.newaxis]
+    added = (np.asarray(s, dtype=np.int64) << config.guard_bits) >> b[:, np.newaxis]
     if o is None:
         return saturate(added, config.accumulator_width)
     kept = o >> a[:, np.newaxis] if first_tile else o
     return saturate(kept + added, config.accumulator_width)
 
 
-def normalise(o: IntArray, denominator: IntArray, exponents: IntArray | int = 0) -> IntArray:
+def normalise(
+    config: MachineConfig, o: IntArray, denominator: IntArray, exponents: IntArray | int = 0
+) -> IntArray:
     """Divide the output accumulators by the denominators.
 
     Parameters
     ----------
+    config : MachineConfig
+        Accumulator width.
     o : (rows, columns) int
         Output accumulators after the last block.
     denominator : (rows,) int
@@ -166,6 +165,7 @@ def normalise(o: IntArray, denominator: IntArray, exponents: IntArray | int = 0)
     """
     # Where the denominator is 0 so are the accumulators, whatever they are multiplied by.
     rcp, shift = reciprocal(np.maximum(denominator, 1))
+    shift += config.guard_bits - DENOMINATOR_FRACTION
     shift = np.clip(shift[:, np.newaxis] - exponents, 0, 47)
     return saturate(rnd(o * rcp[:, np.newaxis], shift), 16)
 
@@ -208,7 +208,7 @@ def attend(
             o = accumulate(config, o, s, a, b, first_tile=tile == 0)
     if o is None or state is None:
         raise ValueError("attention needs at least one key")
-    return normalise(o, state.denominator, exponents)
+    return normalise(config, o, state.denominator, exponents)
 
 
 def attention_float(q: FloatArray, k: FloatArray, v: FloatArray) -> FloatArray:

@@ -1,13 +1,11 @@
 """Twin of `celosia.cores.systolic`: the exact product of rows with a tile of weights."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from celosia.config import MachineConfig
+from celosia.golden.fixed import IntArray, checked
 
 __all__ = ["matmul_nt"]
-
-IntArray = NDArray[np.int64]
 
 
 def matmul_nt(config: MachineConfig, x: IntArray, w: IntArray) -> IntArray:
@@ -18,7 +16,7 @@ def matmul_nt(config: MachineConfig, x: IntArray, w: IntArray) -> IntArray:
     config : MachineConfig
         Rows and columns of the array.
     x : (m, rows) int
-        Streamed operand; int8 values.
+        Streamed operand: int8 values, or probabilities up to 255.
     w : (columns, rows) int
         Stationary operand; int8 values.
 
@@ -30,17 +28,14 @@ def matmul_nt(config: MachineConfig, x: IntArray, w: IntArray) -> IntArray:
     Raises
     ------
     ValueError
-        If an operand has the wrong shape or holds a value outside int8.
+        If an operand has the wrong shape or holds a value that is out of range.
     """
-    x = _checked("x", x, (len(x), config.rows))
-    w = _checked("w", w, (config.columns, config.rows))
+    x = _checked("x", x, (len(x), config.rows), 255)
+    w = _checked("w", w, (config.columns, config.rows), 127)
     return x @ w.T
 
 
-def _checked(name: str, values: IntArray, shape: tuple[int, int]) -> IntArray:
-    values = np.asarray(values, dtype=np.int64)
-    if values.shape != shape:
-        raise ValueError(f"{name} must have the shape {shape}, not {values.shape}")
-    if values.size and not (-128 <= values.min() and values.max() <= 127):
-        raise ValueError(f"{name} must hold int8 values, not {values.min()} to {values.max()}")
-    return values
+def _checked(name: str, values: IntArray, shape: tuple[int, int], high: int) -> IntArray:
+    if np.shape(values) != shape:
+        raise ValueError(f"{name} must have the shape {shape}, not {np.shape(values)}")
+    return checked(name, values, -128, high)

@@ -39,7 +39,7 @@ class AccumulatorRead(wiring.Signature):
 class Accumulators(wiring.Component):
     """Adds the array's sums to accumulators of A bits, saturating.
 
-    With `s` the sum of a column (for `scaled` rows `(s << G) >> b`, G = A - 24 guard bits), the
+    With `s` the sum of a column (for `scaled` rows `(s << G) >> b`, G guard bits), the
     accumulator becomes `s` (FIRST), `acc + s` (ADD) or `(acc >> a) + s` (RESCALE). One row per
     cycle, no stall; the same row can come again `turnaround` cycles later.
 
@@ -128,7 +128,7 @@ class Accumulators(wiring.Component):
 
     def _add_lane(self, m: Module, column: int, total, old, to, result) -> None:
         width = self.config.accumulator_width
-        guard = width - 24
+        guard = self.config.guard_bits
 
         # Stage 2: shifts.
         kept = Signal(signed(width), name=f"kept_{column}", reset_less=True)

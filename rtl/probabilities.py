@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.softmax import ProbabilityRow
+from celosia.cores.softmax_power import PROBABILITY_BITS
 from celosia.rtl.passes import index_bits
 
 __all__ = ["ProbabilityBuffer", "ProbabilityRead"]
@@ -20,7 +21,7 @@ class ProbabilityRead(wiring.Signature):
         Which of the two blocks.
     row : Out(log2(accumulator_rows))
         Row of the block.
-    data : In(data.ArrayLayout(7, lanes))
+    data : In(data.ArrayLayout(8, lanes))
         Its probabilities.
     a, b : In(5)
         Its shifts.
@@ -30,7 +31,7 @@ class ProbabilityRead(wiring.Signature):
         super().__init__({
             "parity": Out(1),
             "row": Out(index_bits(config.accumulator_rows)),
-            "data": In(data.ArrayLayout(7, config.lanes)),
+            "data": In(data.ArrayLayout(PROBABILITY_BITS, config.lanes)),
             "a": In(5),
             "b": In(5),
         })
@@ -69,7 +70,8 @@ class ProbabilityBuffer(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         lanes, rows = self.config.lanes, self.config.attention_rows
-        shape = data.StructLayout({"data": data.ArrayLayout(7, lanes), "a": 5, "b": 5})
+        probabilities = data.ArrayLayout(PROBABILITY_BITS, lanes)
+        shape = data.StructLayout({"data": probabilities, "a": 5, "b": 5})
         m.submodules.storage = storage = memory.Memory(shape=shape, depth=2 * rows, init=[])
         write, read = storage.write_port(), storage.read_port()
 

@@ -1,4 +1,4 @@
-"""Streams rows into the array, from the scratchpad or from the probabilities, as int8."""
+"""Streams rows into the array: from the scratchpad, as int8, or from the probabilities."""
 
 from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
 from celosia.cores.quantise import Quantiser
+from celosia.cores.softmax_power import PROBABILITY_BITS
 from celosia.cores.systolic import StreamedRow
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
@@ -215,7 +216,7 @@ class RowStreamer(wiring.Component):
         return free.bit_select(step.of.bank, 1)
 
     def _add_path(self, m: Module, step, go) -> None:
-        """Stages 1 to 3: the row becomes int8."""
+        """Stages 1 to 3: the row becomes what the array takes."""
         rows = self.config.rows
         m.submodules.quantiser = quantiser = Quantiser(rows)
 
@@ -225,25 +226,28 @@ class RowStreamer(wiring.Component):
         valid = Signal()
         m.d.sync += [word.eq(self.words.payload), now.eq(step), valid.eq(go)]
         of_word = Signal(data.ArrayLayout(signed(16), rows))
-        of_block = Signal(data.ArrayLayout(7, rows))
+        of_block = Signal(data.ArrayLayout(PROBABILITY_BITS, rows))
         select_part(m, word, now.of.part, of_word)
         select_part(m, self.probabilities.data, now.of.part, of_block)
         m.d.comb += [
             quantiser.i.valid.eq(valid),
             quantiser.i.exponent.eq(Mux(now.of.from_probabilities, 0, self.exponents.exponent)),
         ]
-        for lane in range(rows):
-            # A probability passes the quantiser unchanged with exponent 0.
-            m.d.comb += quantiser.i.data[lane].eq(
-                Mux(now.of.from_probabilities, Cat(of_block[lane]), of_word[lane])
-            )
-
-        # Stages 2 and 3: the quantiser; what is known of the row follows.
+        # Stages 2 and 3: the quantiser; what is known of the row follows. Less 128, that is with
+        # its top bit inverted, a probability is an int8 and passes the quantiser unchanged.
         swap = delayed(m, now.first, quantiser.latency, "swap")
+        is_block = delayed(m, now.of.from_probabilities, quantiser.latency, "is_block")
+        for lane in range(rows):
+            less = Signal(signed(PROBABILITY_BITS), name=f"less_{lane}")
+            low, top = quantiser.o.data[lane][:-1], quantiser.o.data[lane][-1]
+            m.d.comb += [
+                less.eq(of_block[lane] ^ 0x80),
+                quantiser.i.data[lane].eq(Mux(now.of.from_probabilities, less, of_word[lane])),
+                self.rows.data[lane].eq(Cat(low, top ^ is_block, top & ~is_block)),
+            ]
         m.d.comb += [
             self.rows.valid.eq(quantiser.o.valid),
             self.rows.swap.eq(swap),
-            self.rows.data.eq(quantiser.o.data),
             self.sum_valid.eq(valid),
             self.sums.bank.eq(now.of.bank),
             self.sums.accumulator.eq(now.accumulator),

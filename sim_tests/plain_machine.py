@@ -166,7 +166,7 @@ class PlainMachine:
     def attend_query(self, ins, i, old, total, output):
         """State of query i after the run: exponent, denominator, output."""
         config, lanes = self.config, self.lanes
-        guard, limit = config.accumulator_width - 24, 1 << (config.accumulator_width - 10)
+        guard = config.accumulator_width - 24
         output = list(output)
         for start in range(0, ins["t"], lanes):
             self.mac_rows += ins["d_tiles"] * (lanes // config.columns)
@@ -177,13 +177,13 @@ class PlainMachine:
             p = [0 if t is None else self.probability(64 * block - t) for t in logits]
             if old is None:
                 exponent, a, b = block, 0, 0
-                total = sum(p) << guard
+                total = sum(p) << 14
             else:
                 exponent = max(old, block)
-                if total >> min(exponent - old, 31) >= limit:
+                if total >> min(exponent - old, 31) >= 1 << 29:
                     exponent += 1
                 a, b = min(exponent - old, 31), min(exponent - block, 31)
-                total = (total >> a) + ((sum(p) << guard) >> b)
+                total = (total >> a) + ((sum(p) << 14) >> b)
             for c in range(len(output)):
                 for tile in range(0, lanes, config.rows):
                     place = ins["v_base"], ins["v_stride"], ins["v_slot"], c
@@ -213,11 +213,9 @@ class PlainMachine:
         length = total.bit_length()
         normalised = total >> (length - 15) if length > 15 else total << (15 - length)
         reciprocal = (2**29 - 1) // normalised
+        shift = length + self.config.accumulator_width - 24
         return [
-            sat(
-                rnd(o * reciprocal, clip(14 + length - self.exponents[ins["v_slot"] + c], 0, 47)),
-                16,
-            )
+            sat(rnd(o * reciprocal, clip(shift - self.exponents[ins["v_slot"] + c], 0, 47)), 16)
             for c, o in enumerate(output)
         ]
 
@@ -236,9 +234,7 @@ class PlainMachine:
 
     @staticmethod
     def probability(delta):
-        if delta >> 6 > 8:
-            return 0
-        table = round(127 * 256 * 2 ** (-(delta & 63) / 64))
+        table = round(255 * 256 * 2 ** (-(delta & 63) / 64))
         return rnd(table, 8 + (delta >> 6))
 
     def norm(self, ins):

@@ -1,4 +1,4 @@
-"""Bench of the processing element: every product of two int8, added to random sums."""
+"""Bench of the processing element: every product of 9 by 8 bits, added to random sums."""
 
 import os
 import random
@@ -11,6 +11,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 ADDEND_WIDTH = int(os.environ["ADDEND_WIDTH"])
 LATENCY = int(os.environ["LATENCY"])
 INT8 = range(-128, 128)
+ACTIVATIONS = range(-256, 256)
 
 
 async def reset(dut) -> None:
@@ -26,8 +27,8 @@ async def reset(dut) -> None:
 async def every_product_is_exact(dut):
     await reset(dut)
     rng = np.random.default_rng(0)
-    activations = np.tile(INT8, 256)
-    weights = np.repeat(INT8, 256)
+    activations = np.tile(ACTIVATIONS, len(INT8))
+    weights = np.repeat(INT8, len(ACTIVATIONS))
     limit = 1 << (ADDEND_WIDTH - 1)
     addends = rng.integers(-limit, limit, len(weights) + LATENCY)
     addends[:512:2], addends[1:512:2] = -limit, limit - 1
@@ -39,10 +40,11 @@ async def every_product_is_exact(dut):
     got, passed = [], []
     for cycle, addend in enumerate(addends.tolist()):
         streaming = cycle < len(weights)
-        swap = streaming and cycle % 256 == 0
+        swap = streaming and cycle % len(ACTIVATIONS) == 0
         # The next weight is written in the very cycle of the swap: it must not be taken yet.
         dut.weight_enable.value = swap
-        dut.weight.value = int(weights[(cycle + 256) % len(weights)]) if swap else 77
+        coming = (cycle + len(ACTIVATIONS)) % len(weights)
+        dut.weight.value = int(weights[coming]) if swap else 77
         dut.swap.value = swap
         dut.activation.value = int(activations[cycle % len(weights)])
         dut.addend.value = addend
@@ -53,7 +55,8 @@ async def every_product_is_exact(dut):
             passed.append((dut.passed.value.to_signed(), int(dut.swap_passed.value)))
 
     np.testing.assert_array_equal(got, sums)
-    assert passed == [(int(activations[n]), int(n % 256 == 0)) for n in range(600)]
+    expected = [(int(activations[n]), int(n % len(ACTIVATIONS) == 0)) for n in range(600)]
+    assert passed == expected
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -65,7 +68,7 @@ async def weights_change_only_when_told(dut):
     for cycle in range(2000):
         swap = random.random() < 0.3 and shadow is not None
         write = random.random() < 0.3
-        weight, activation = random.choice(INT8), random.choice(INT8)
+        weight, activation = random.choice(INT8), random.choice(ACTIVATIONS)
         dut.swap.value = swap
         dut.weight_enable.value = write
         dut.weight.value = weight

@@ -11,7 +11,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from celosia.config import MachineConfig
-from celosia.golden.softmax import reciprocal, softmax_block
+from celosia.golden.softmax import DENOMINATOR_FRACTION, reciprocal, softmax_block
 
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 LATENCY = int(os.environ["LATENCY"])
@@ -116,9 +116,10 @@ def attention(t: np.ndarray, view: str = "every") -> Attention:
             row = padded[i, lanes].reshape(PARTS, COLUMNS)
             mask = valid[i].reshape(PARTS, COLUMNS)
             done.parts += [Part(row[k], mask[k], name, k, first, last) for k in range(PARTS)]
-            done.probabilities.append((name, packed(p[i], 7), int(a[i]), int(b[i])))
+            done.probabilities.append((name, packed(p[i], 8), int(a[i]), int(b[i])))
     # The reciprocal of 0 may be anything.
     rcp, shift = reciprocal(np.maximum(state.denominator, 1))
+    shift += CONFIG.guard_bits - DENOMINATOR_FRACTION
     known = zip(rcp.tolist(), shift.tolist(), strict=True)
     done.reciprocals = [
         (name, *scale) if exists else (name,)

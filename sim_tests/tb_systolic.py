@@ -39,7 +39,8 @@ class Tile:
 def random_tile(rng, m: int, order: list[int] | None = None) -> Tile:
     return Tile(
         weights=rng.integers(-128, 128, (COLUMNS, ROWS)),
-        rows=rng.integers(-128, 128, (m, ROWS)),
+        # Rows of int8 as well as rows of probabilities, without sign.
+        rows=rng.integers(-128, 128, (m, ROWS)) + 128 * rng.integers(0, 2, (m, 1)),
         order=list(range(COLUMNS)) if order is None else order,
     )
 
@@ -88,7 +89,7 @@ class Driver:
     def present_row(self, valid: bool, swap: bool, row: np.ndarray) -> None:
         self.dut.i__valid.value = valid
         self.dut.i__swap.value = swap if valid else random.getrandbits(1)
-        self.dut.i__data.value = packed(row, 8) if valid else random.getrandbits(8 * ROWS)
+        self.dut.i__data.value = packed(row, 9) if valid else random.getrandbits(9 * ROWS)
 
     def present_column(self, valid: bool, column: int, weights: np.ndarray) -> None:
         self.dut.load__valid.value = valid
@@ -167,7 +168,7 @@ async def passes_follow_without_a_bubble(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def holds_the_extreme_sums(dut):
     await start(dut)
-    corners = [(-128, -128), (-128, 127), (127, -128), (127, 127), (0, -128), (-1, -128)]
+    corners = [(w, x) for w in (-128, -1, 0, 127) for x in (-128, -1, 127, 255)]
     rng = np.random.default_rng(2)
     tiles = []
     for weight, activation in corners:
@@ -175,7 +176,7 @@ async def holds_the_extreme_sums(dut):
         tile.weights[:] = weight
         tile.rows[::2] = activation
         tiles.append(tile)
-    assert matmul_nt(CONFIG, tiles[0].rows, tiles[0].weights).max() == ROWS << 14
+    assert matmul_nt(CONFIG, tiles[3].rows, tiles[3].weights).min() == -255 * 128 * ROWS
     await check(dut, tiles)
     await check(dut, tiles, row_gap=0.3, load_gap=0.3)
 

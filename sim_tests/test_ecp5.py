@@ -41,7 +41,7 @@ def test_processing_element_netlist(tmp_path):
     dut = ProcessingElement(18, 19)
     cells = simulate_netlist(dut, "tb_pe", tmp_path, ADDEND_WIDTH=18, LATENCY=dut.latency)
     assert cells["MULT18X18D"] == 1
-    assert cells["TRELLIS_FF"] == 8 + 1 + 8 + 19  # activation, swap, shadow weight, sum
+    assert cells["TRELLIS_FF"] == 9 + 1 + 8 + 19  # activation, swap, shadow weight, sum
     assert cells["LUT4"] == 0
 
 

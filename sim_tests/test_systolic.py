@@ -32,7 +32,7 @@ def test_matches_golden(rows, columns, tmp_path):
 def test_twin_is_the_exact_product():
     config = sized(8, 4)
     rng = np.random.default_rng(0)
-    x, w = rng.integers(-128, 128, (5, 8)), rng.integers(-128, 128, (4, 8))
+    x, w = rng.integers(-128, 256, (5, 8)), rng.integers(-128, 128, (4, 8))
     expected = [[sum(int(a) * int(b) for a, b in zip(p, q, strict=True)) for q in w] for p in x]
     np.testing.assert_array_equal(matmul_nt(config, x, w), expected)
     assert matmul_nt(config, x[:0], w).shape == (0, 4)
@@ -41,7 +41,7 @@ def test_twin_is_the_exact_product():
 @pytest.mark.parametrize("rows", [2, 4, 8, 16, 32, 64])
 def test_sums_fit_the_width(rows):
     config = sized(rows, 4)
-    low, high = -128 * 127 * rows, 128 * 128 * rows
+    low, high = -255 * 128 * rows, 255 * 127 * rows
     limit = 1 << (config.psum_width - 1)
     assert -limit <= low and high < limit <= 2 * high
 
@@ -53,5 +53,7 @@ def test_twin_rejects_wrong_operands():
         matmul_nt(config, x, x)
     with pytest.raises(ValueError, match=r"^x must have the shape \(3, 8\), not \(3, 4\)$"):
         matmul_nt(config, x[:, :4], w)
-    with pytest.raises(ValueError, match=r"^x must hold int8 values, not 0 to 128$"):
-        matmul_nt(config, x + np.eye(3, 8, dtype=int) * 128, w)
+    with pytest.raises(ValueError, match=r"^x must be between -128 and 255, not 0 to 256$"):
+        matmul_nt(config, x + np.eye(3, 8, dtype=int) * 256, w)
+    with pytest.raises(ValueError, match=r"^w must be between -128 and 127, not 0 to 128$"):
+        matmul_nt(config, x, w + np.eye(4, 8, dtype=int) * 128)
