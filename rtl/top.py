@@ -1,6 +1,6 @@
 """The accelerator: host registers, sequencer, four units, scratchpad and memory."""
 
-from amaranth import Module, Mux, ResetInserter
+from amaranth import Cat, Module, Mux, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -20,6 +20,7 @@ from celosia.rtl.scratchpad import Scratchpad
 from celosia.rtl.sequencer import InstructionFetch, Sequencer
 from celosia.rtl.store import StoreUnit
 from celosia.rtl.tokens import TokenBoard
+from celosia.rtl.trace import Trace, TraceDelay
 from celosia.rtl.unit_queue import UnitQueue
 from celosia.rtl.vector import VectorUnit
 
@@ -49,11 +50,13 @@ class Accelerator(wiring.Component):
         External memory, if the configuration has it.
     interrupt : Out(1)
         The last run has ended, well or not.
+    trace : Out(Trace())
+        What happens, for simulations that record it; leave it open elsewhere.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
-        ports = {"s_axi_lite": In(AXI4Lite()), "interrupt": Out(1)}
+        ports = {"s_axi_lite": In(AXI4Lite()), "interrupt": Out(1), "trace": Out(Trace())}
         if config.memory == "axi4":
             ports["m_axi"] = Out(AXI4(config))
         super().__init__(ports)
@@ -136,6 +139,7 @@ class Accelerator(wiring.Component):
         self._connect_counters(m, counters, registers, control, sequencer, queues, matrix)
         for name, beats in (("memory_reads", reader.beat), ("memory_writes", writer.beat)):
             m.d.comb += counters.events[COUNTERS.index(name)].eq(beats)
+        self._connect_trace(m, control, queues, matrix, reader, writer)
         return m
 
     def _connect_memory(self, m: Module, reader, writer, registers) -> None:
@@ -213,3 +217,19 @@ class Accelerator(wiring.Component):
         m.d.comb += [counters.clear.eq(control.clear), counters.run.eq(control.busy)]
         for value, register in zip(counters.values, registers.counters, strict=True):
             m.d.comb += register.eq(value)
+
+    def _connect_trace(self, m, control, queues, matrix, reader, writer) -> None:
+        """Connect what simulations record."""
+        m.submodules.trace_delay = trace = TraceDelay()
+        connect(m, trace.o, flipped(self.trace))
+        m.d.comb += [
+            trace.i.busy.eq(control.busy & ~control.clear),  # as it is counted
+            trace.i.starts.eq(Cat(queue.tokens.starts for queue in queues)),
+            trace.i.ends.eq(Cat(queue.done for queue in queues)),
+            trace.i.waits.eq(Cat(queue.waits for queue in queues)),
+            trace.i.row.eq(matrix.row),
+            trace.i.waits_tile.eq(matrix.waits_tile),
+            trace.i.waits_bank.eq(matrix.waits_bank),
+            trace.i.reads.eq(reader.beat),
+            trace.i.writes.eq(writer.beat),
+        ]

@@ -13,6 +13,7 @@ from celosia.cli.compile import compile_command
 from celosia.cli.doctor import doctor_command
 from celosia.cli.generate import generate_command
 from celosia.cli.models import models_command
+from celosia.cli.profile import profile_command
 from celosia.cli.run import run_command
 from celosia.cli.simulate import simulate_command
 from celosia.cli.synthesis import synthesize_command
@@ -47,6 +48,7 @@ app.command("generate")(generate_command)
 app.command("simulate")(simulate_command)
 app.command("synthesize")(synthesize_command)
 app.command("run")(run_command)
+app.command("profile")(profile_command)
 app.command("doctor")(doctor_command)
 
 

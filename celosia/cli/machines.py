@@ -19,6 +19,7 @@ def open_simulation(
     *,
     latency: int = 40,
     bandwidth: int = 256,
+    events: bool = False,
 ) -> SimDevice:
     """Return the simulated RTL, freshly generated or of a folder that `celosia generate` wrote."""
     verilator_environment()  # what is missing is said before anything long begins
@@ -27,7 +28,8 @@ def open_simulation(
     else:
         check_generated(generated, config)
         verilog = generated / f"{MODULE}.v"
-    return SimDevice(config, verilog, cache_root() / "sim", latency=latency, bandwidth=bandwidth)
+    cache = cache_root() / "sim"
+    return SimDevice(config, verilog, cache, latency=latency, bandwidth=bandwidth, events=events)
 
 
 def check_generated(folder: Path, config: MachineConfig) -> None:

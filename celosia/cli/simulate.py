@@ -13,7 +13,14 @@ from celosia.errors import CheckFailed
 from celosia.runtime.compare import Comparison, compare, mac_cycles
 from celosia.runtime.devices import Batch
 
-__all__ = ["ProgramArgument", "simulate_command", "simulate_program"]
+__all__ = [
+    "BandwidthOption",
+    "GeneratedOption",
+    "LatencyOption",
+    "ProgramArgument",
+    "simulate_command",
+    "simulate_program",
+]
 
 ProgramArgument = Annotated[
     Path, typer.Argument(metavar="P", help="Folder that `celosia compile` wrote.")
@@ -25,6 +32,12 @@ GeneratedOption = Annotated[
         metavar="DIR",
         help="Simulate the Verilog in this folder of `celosia generate`, not a fresh one.",
     ),
+]
+LatencyOption = Annotated[
+    int, typer.Option(min=1, max=10_000, help="Cycles that external memory takes to answer.")
+]
+BandwidthOption = Annotated[
+    int, typer.Option(min=1, max=256, help="Beats of external memory in 256 cycles, each way.")
 ]
 #: Differences that are shown.
 SHOWN = 8
@@ -90,12 +103,8 @@ def simulate_command(
     dataset: DatasetOption = None,
     limit: LimitOption = None,
     generated: GeneratedOption = None,
-    latency: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Cycles that external memory takes to answer.")
-    ] = 40,
-    bandwidth: Annotated[
-        int, typer.Option(min=1, max=256, help="Beats of external memory in 256 cycles, each way.")
-    ] = 256,
+    latency: LatencyOption = 40,
+    bandwidth: BandwidthOption = 256,
     json: JsonOption = None,
 ) -> None:
     """Simulate a program on the generated Verilog and compare it with the golden machine.

@@ -7,10 +7,19 @@ import numpy as np
 
 from celosia import isa
 from celosia.compiler.program import Program
+from celosia.config import MachineConfig
 from celosia.isa import Instruction, Opcode
 from celosia.runtime.devices import Batch
 
-__all__ = ["Comparison", "Difference", "compare", "mac_cycles", "utilisation"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "compare",
+    "mac_cycles",
+    "mac_rows",
+    "products",
+    "utilisation",
+]
 
 #: Counters that both devices have, and that must be equal.
 SHARED = ("instructions", "mac_rows", "saturations")
@@ -111,18 +120,29 @@ def mac_cycles(program: Program) -> int:
     """
     total = program.extra.get("macs")
     if not isinstance(total, int):
-        total = sum(_products(ins, program) for ins in isa.disassemble(_code(program)))
+        total = sum(products(ins, program.config) for ins in isa.disassemble(_code(program)))
     return -(-total // program.config.multipliers)
 
 
-def _products(instruction: Instruction, program: Program) -> int:
+def products(instruction: Instruction, config: MachineConfig) -> int:
     """Multiplications that an instruction asks for, whole tiles along the reduction."""
-    rows, columns = program.config.rows, program.config.columns
     if instruction.opcode is Opcode.MATMUL:
-        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * rows
+        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * config.rows
     if instruction.opcode is Opcode.ATTEND:
-        width = instruction["d_tiles"] * rows + instruction["v_tiles"] * columns
+        width = instruction["d_tiles"] * config.rows + instruction["v_tiles"] * config.columns
         return instruction["m"] * instruction["t"] * width
+    return 0
+
+
+def mac_rows(instruction: Instruction, config: MachineConfig) -> int:
+    """Rows that an instruction streams into the array, once for each of its tiles."""
+    rows, columns, lanes = config.rows, config.columns, config.lanes
+    if instruction.opcode is Opcode.MATMUL:
+        return instruction["m"] * -(-instruction["n"] // columns) * instruction["k_tiles"]
+    if instruction.opcode is Opcode.ATTEND:
+        scores = instruction["d_tiles"] * (lanes // columns)
+        output = instruction["v_tiles"] * (lanes // rows)
+        return instruction["m"] * -(-instruction["t"] // lanes) * (scores + output)
     return 0
 
 

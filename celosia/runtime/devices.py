@@ -41,10 +41,13 @@ class Run:
         The rows of the program's output tensors, with their padding, by address.
     counters : mapping of str to int
         The counters that the device has, by their names in `isa.COUNTERS`.
+    events : (n, 4) uint32, optional
+        What happened and when, if the device was asked for it; see `celosia.runtime.timeline`.
     """
 
     outputs: Mapping[int, bytes]
     counters: Mapping[str, int]
+    events: NDArray[np.uint32] | None = None
 
     def read(self, address: int, size: int) -> bytes:
         """Return the first `size` bytes of the output tensor at `address`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
@@ -61,6 +62,8 @@ class SimDevice:
         Cycles from a memory request to its first beat; external memory only.
     bandwidth : int
         Beats that the memory moves each way in 256 cycles.
+    events : bool
+        Whether runs record what happens in them.
     max_cycles : int, optional
         Longest run; one that takes longer is an error. By default a hundred times what the
         products need, and ten million.
@@ -76,12 +79,14 @@ class SimDevice:
         *,
         latency: int = 40,
         bandwidth: int = 256,
+        events: bool = False,
         max_cycles: int | None = None,
     ) -> None:
         self.config = config
         self.verilog = verilog
         self.cache = cache
         self.plusargs = [f"+latency={latency}", f"+bandwidth={bandwidth}"]
+        self.plusargs += ["+events=events"] if events else []
         self.max_cycles = max_cycles
 
     def build(self, size: int = MEMORY_BYTES) -> Simulation:
@@ -132,6 +137,7 @@ class SimDevice:
             report = json.loads((folder / "report.json").read_text())
             log = [int(line, 16) for line in (folder / "log.txt").read_text().split()]
             self._check(program, report["failure"], log, limit)
+            events = _read_events(folder / "events", len(inputs))
             runs = []
             for index in range(len(inputs)):
                 counters = dict(zip(READ, log[index * len(READ) :], strict=False))
@@ -139,7 +145,8 @@ class SimDevice:
                     tensor.address: (folder / f"o{index}_{number}").read_bytes()
                     for number, tensor in enumerate(program.outputs)
                 }
-                runs.append(Run(outputs, {key: counters[key] for key in COUNTERS}))
+                counted = {key: counters[key] for key in COUNTERS}
+                runs.append(Run(outputs, counted, events[index]))
             memory = np.fromfile(folder / "memory", np.uint8)
         return Batch(
             tuple(runs), memory, report["seconds"], report["cycles"], report["cpu_seconds"]
@@ -205,6 +212,14 @@ class SimDevice:
             )
         if failure:
             raise CheckFailed(f"{program.model}: {_FAILURES[failure]}")
+
+
+def _read_events(path: Path, runs: int) -> list[NDArray[np.uint32] | None]:
+    """Read what was recorded, run by run; each begins with its cycle 0."""
+    if not path.exists():
+        return [None] * runs
+    records = np.fromfile(path, np.uint32).reshape(-1, 4)
+    return list(np.split(records, np.flatnonzero(records[:, 0] == 0)[1:]))
 
 
 class _watch:  # noqa: N801 - used like a function

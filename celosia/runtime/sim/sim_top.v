@@ -12,6 +12,10 @@
 // machine's own register port. `failure` at the end: 1 script, 2 no interrupt, 3 error response,
 // 4 a file, 5 a broken protocol on the memory's port.
 //
+// With `+events` the machine's trace goes to that file, a record for each cycle in which something
+// begins, ends or changes, for every 256th, and one at the end of each run. A record is four words of 32 bits: the
+// cycle of the run; what happens in it (`happens` below); beats read and written before it.
+//
 // What is written in capitals with a backtick comes from the configuration.
 
 `timescale 1ns / 1ps
@@ -101,8 +105,36 @@ module sim_top (
         .m_axi__bvalid(m_bvalid),
         .m_axi__bready(m_bready),
 `endif
-        .interrupt(interrupt)
+        .interrupt(interrupt),
+        .trace__busy(busy),
+        .trace__starts(starts),
+        .trace__ends(ends),
+        .trace__waits(waits),
+        .trace__row(row),
+        .trace__waits_tile(waits_tile),
+        .trace__waits_bank(waits_bank),
+        .trace__reads(beat_read),
+        .trace__writes(beat_written)
     );
+
+    wire       busy, row, waits_tile, waits_bank, beat_read, beat_written;
+    wire [3:0] starts, ends, waits;
+    wire [6:0] lasts = {waits, waits_bank, waits_tile, row};
+    wire [31:0] happens = {17'd0, ends, starts, lasts};
+    reg  [6:0] lasted;
+    reg        was_busy;
+    reg [31:0] cycle, reads, writes;
+    integer    events;
+
+    always @(posedge clk) if (events != 0) begin
+        was_busy <= busy;
+        lasted <= lasts;
+        cycle <= busy ? cycle + 1 : 0;
+        reads <= busy ? reads + beat_read : 0;
+        writes <= busy ? writes + beat_written : 0;
+        if (busy ? cycle % 256 == 0 || lasts != lasted || starts != 0 || ends != 0 : was_busy)
+            $fwrite(events, "%u%u%u%u", cycle, busy ? happens : 0, reads, writes);
+    end
 
 `ifdef EXTERNAL
     wire [31:0] m_araddr, m_awaddr;
@@ -133,6 +165,8 @@ module sim_top (
         script = $fopen(name, "r");
         if (!$value$plusargs("log=%s", name)) name = "log.txt";
         log = $fopen(name, "w");
+        events = 0;
+        if ($value$plusargs("events=%s", name)) events = $fopen(name, "wb");
     end
 
     task fail(input [7:0] why);
@@ -255,6 +289,7 @@ module sim_top (
             end
             default: begin
                 if (!finished) $fclose(log);
+                if (!finished && events != 0) $fflush(events);
                 finished <= 1;
             end
         endcase
