@@ -41,10 +41,10 @@ class Writer:
         taken = [flag for flag in choices if self.rng.random() < 0.4]
         return Flag(sum(taken))
 
-    def load(self, number: int) -> None:
+    def load(self, number: int, *, narrow: bool = False) -> None:
         t = self.tensor("x", number)
         pitch = WORDS * self.config.word_bytes
-        space = Space.ROWS8 if self.rng.random() < 0.3 else Space.ROWS16
+        space = Space.ROWS8 if narrow or self.rng.random() < 0.3 else Space.ROWS16
         self.add(
             Opcode.LOAD,
             space=space,
@@ -112,22 +112,57 @@ class Writer:
         )
 
     def attend(self, q: int, k: int, v: int, y: int) -> None:
-        config = self.config
+        """A chain of runs, each over other keys and with other masks.
+
+        Q, K and Vᵀ of the runs to come may be loaded again in between. The exponents of Vᵀ must
+        not change: its values are narrow then.
+        """
+        config, rng = self.config, self.rng
+        runs = int(rng.choice([1, 1, 2, 3, 5]))
+        reloads = runs > 1 and rng.random() < 0.5
+        if reloads:
+            self.load(v, narrow=True)
         tiles = min(16, WORDS * config.lanes) // config.columns
-        self.add(
-            Opcode.ATTEND,
-            self.flags(F.KEEP_EXPONENT),
-            m=self.count(16),
-            t=self.count(min(16, WORDS * config.lanes)),
-            d_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
-            v_tiles=self.count(tiles),
-            multiplier=int(self.rng.integers(1 << 14, 1 << 15)),
-            shift=int(self.rng.integers(16, 26)),
-            **self.tensor("x", q),
-            **self.tensor("w", k),
-            **self.tensor("v", v),
-            **self.tensor("y", y),
-        )
+        m, v_tiles = self.count(16), self.count(tiles)
+        for run in range(runs):
+            # Whole blocks of keys are left out at the start of the run.
+            block = int(rng.integers(0, min(16 // config.lanes, WORDS)))
+            first = block * config.lanes
+            flags = self.flags(F.KEEP_EXPONENT, F.CAUSAL, F.WINDOW)
+            flags |= F.CONTINUE if run else NONE
+            flags |= F.HOLD if run < runs - 1 else NONE
+            keys, values = self.tensor("w", k), self.tensor("v", v)
+            keys["w_base"] += first * self.stride
+            keys["w_slot"] += first
+            values["v_base"] += block
+            self.add(
+                Opcode.ATTEND,
+                flags,
+                m=m,
+                t=self.count(min(16, WORDS * config.lanes) - first),
+                d_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
+                v_tiles=v_tiles,
+                multiplier=int(rng.integers(1 << 14, 1 << 15)),
+                shift=int(rng.integers(16, 26)),
+                diagonal=self.limit(m),
+                window=self.limit(m),
+                **self.tensor("x", q),
+                **keys,
+                **values,
+                **self.tensor("y", y),
+            )
+            if reloads and run < runs - 1:
+                for number in (q, k, y):
+                    if rng.random() < 0.3:
+                        self.load(number)
+                if rng.random() < 0.7:
+                    self.load(v, narrow=True)
+
+    def limit(self, m: int) -> int:
+        """A mask's limit: mostly one that cuts through the block of m queries."""
+        if self.rng.random() < 0.1:
+            return int(self.rng.choice([-(1 << 15), (1 << 15) - 1]))
+        return int(self.rng.integers(-m - 1, 18))
 
     def norm(self, x: int, y: int, g: int) -> None:
         t = self.tensor("g", g)

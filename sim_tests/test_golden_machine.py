@@ -338,6 +338,111 @@ def test_attend_exponents(config, exponent):
     agree(golden, plain, memory, attention(config, 3, 13, 1, 2, shift=20 + 2 * exponent))
 
 
+@pytest.mark.parametrize("diagonal", [-40, -5, -1, 0, 2, 30])
+@pytest.mark.parametrize("window", [None, -30, -2, 0, 3, 30])
+def test_attend_with_masks(config, diagonal, window):
+    rng = np.random.default_rng([diagonal + 100, (window or 0) + 100])
+    flags = F.CAUSAL if window is None else F.CAUSAL | F.WINDOW
+    ins = attention(config, 5, 21, 1, 2, flags, diagonal=diagonal, window=window or 0)
+    golden, plain, memory = machines(config, rng)
+    agree(golden, plain, memory, ins)
+    # Query i sees keys i + window to i + diagonal; no key, no output.
+    y = golden.state.scratchpad.read(430, 5, 5, 2 * config.columns)
+    low = np.arange(5) + (-40 if window is None else window)
+    blind = (np.arange(5) + diagonal < 0) | (low > 20) | (low > np.arange(5) + diagonal)
+    assert not y[blind].any()
+    assert (y[~blind] != 0).any(axis=1).all()
+
+
+def chain(config, *runs, **operands):
+    """ATTENDs over runs of (keys, flags, changes), one continuing the other."""
+    for index, (t, flags, changes) in enumerate(runs):
+        flags |= (F.CONTINUE if index else NONE) | (F.HOLD if index < len(runs) - 1 else NONE)
+        yield attention(config, 3, t, 2, 2, flags, **(operands | changes))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_chain(config, seed):
+    rng = np.random.default_rng(seed)
+    runs = [
+        (
+            int(rng.integers(1, 30)),
+            (F.CAUSAL if rng.random() < 0.5 else NONE) | (F.WINDOW if rng.random() < 0.5 else NONE),
+            {
+                "w_base": int(rng.integers(50, 60)),
+                "v_base": int(rng.integers(200, 220)),
+                "diagonal": int(rng.integers(-4, 30)),
+                "window": int(rng.integers(-4, 30)),
+            },
+        )
+        for _ in range(rng.integers(2, 5))
+    ]
+    agree(*machines(config, rng), *chain(config, *runs))
+
+
+def test_chain_of_blocks_is_one_run(config):
+    results = []
+    lanes = config.lanes
+    for runs in (
+        [(3 * lanes, NONE, {})],
+        [(lanes, NONE, {"w_base": 50 + 4 * i, "w_slot": 40 + i, "v_base": 200 + i // lanes})
+         for i in range(0, 3 * lanes, lanes)],
+    ):  # fmt: skip
+        golden, plain, memory = machines(config, np.random.default_rng(7))
+        agree(golden, plain, memory, *chain(config, *runs))
+        results.append(golden.state.scratchpad.words)
+    np.testing.assert_array_equal(*results)
+
+
+def test_other_units_may_work_during_a_chain():
+    first, last = chain(SQUARE, (5, NONE, {}), (5, NONE, {}))
+    store = instruction("store", address=DATA, pitch=64, rows=2, words=3, base=100)
+    agree(*machines(SQUARE, np.random.default_rng(1)), first, store, last)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ([attention(SQUARE, 1, 1, 1, 1, F.CONTINUE)], "continue must follow one with hold"),
+        ([attention(SQUARE, 1, 1, 1, 1, F.HOLD)], "hold must be followed by one with continue"),
+        (
+            [attention(SQUARE, 1, 1, 1, 1, F.HOLD), attention(SQUARE, 1, 1, 1, 1)],
+            "hold must be followed",
+        ),
+        (
+            [attention(SQUARE, 1, 1, 1, 1, F.HOLD), product(SQUARE, 1, 1, 1)],
+            "MATMUL: .*hold must be followed",
+        ),
+        (
+            [attention(SQUARE, 2, 1, 1, 1, F.HOLD), attention(SQUARE, 1, 1, 1, 1, F.CONTINUE)],
+            "m must be 2, as in the ATTEND that it continues, not 1",
+        ),
+        (
+            [attention(SQUARE, 1, 1, 1, 1, F.HOLD), attention(SQUARE, 1, 1, 1, 2, F.CONTINUE)],
+            "v_tiles must be 1, as in .* not 2",
+        ),
+        (
+            [
+                attention(SQUARE, 1, 1, 1, 1, F.HOLD),
+                attention(SQUARE, 1, 1, 1, 1, F.CONTINUE, v_slot=250),
+            ],
+            "exponents of v must be those of the ATTEND that it continues",
+        ),
+    ],
+    ids=str,
+)
+def test_broken_chains_are_refused(program, message):
+    memory = np.zeros(SQUARE.on_chip_bytes, np.uint8)
+    golden = GoldenMachine(SQUARE, memory)
+    golden.state.scratchpad.exponents[250] = 3
+    put(golden, None, memory, program)
+    with pytest.raises(ProgramError, match=message):
+        golden.run()
+    # The next run starts afresh.
+    put(golden, None, memory, [attention(SQUARE, 1, 1, 1, 1)])
+    assert golden.run().cause is Cause.NONE
+
+
 def test_attend_over_its_queries(config):
     rng = np.random.default_rng(9)
     place = {"y_base": 0, "y_stride": 4, "y_slot": 10}
