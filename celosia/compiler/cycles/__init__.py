@@ -3,9 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from celosia.compiler.cycles.latencies import FETCH_AHEAD, ROW_BEATS, WEIGHT_BEATS
+from celosia.compiler.cycles.latencies import (
+    FETCH_AHEAD,
+    RESERVED_TILES,
+    ROW_BEATS,
+    WEIGHT_BEATS,
+)
 from celosia.compiler.cycles.load import ask_for_rows, write_rows
-from celosia.compiler.cycles.matrix import Stalls, fetch_weights, multiply
+from celosia.compiler.cycles.matrix import MatrixUnit, Stalls, fetch_weights
 from celosia.compiler.cycles.memory import MemoryTiming, ReadChannel
 from celosia.compiler.cycles.network import Network
 from celosia.compiler.cycles.norm import norm_rows
@@ -69,8 +74,10 @@ def predict(
     network = Network()
     machine = Machine(network, config, program)
     fetch_beats = FETCH_AHEAD * INSTRUCTION_BYTES // config.memory_width
-    channel = ReadChannel(network, config, timing, (fetch_beats, WEIGHT_BEATS, ROW_BEATS))
-    instructions, weights, rows = channel.clients
+    reserve = min(RESERVED_TILES * config.tile_bytes // config.memory_width, WEIGHT_BEATS // 2)
+    sizes = ((fetch_beats, fetch_beats), (ROW_BEATS, 0), (WEIGHT_BEATS, reserve))
+    channel = ReadChannel(network, config, timing, sizes)
+    instructions, rows, weights = channel.clients
     stalls = Stalls()
     jobs, written = network.times(), network.times()
     for process in (
@@ -78,14 +85,12 @@ def predict(
         ask_for_rows(machine, rows, jobs, written),
         write_rows(machine, rows, jobs, written),
         fetch_weights(machine, weights),
-        multiply(machine, weights, stalls),
+        MatrixUnit(machine, weights, stalls).run(),
         norm_rows(machine),
         store_rows(machine, timing),
     ):
         network.add(process)
-    network.settle()
-    while channel.step():
-        network.settle()
+    _run(network, channel)
 
     spans = [(0, 0)] * len(program)
     last = machine.halted[0]
@@ -101,3 +106,17 @@ def predict(
         "memory_reads": channel.beats,
     }
     return Prediction(last + 2, tuple(spans), counters)
+
+
+def _run(network: Network, channel: ReadChannel) -> None:
+    """Let the processes go on, and then what comes first: a burst, or an alarm."""
+    network.settle()
+    while True:
+        issue, alarm = channel.next_issue(), network.next_alarm()
+        if alarm is not None and (issue is None or alarm <= issue):
+            network.ring()
+        elif issue is not None:
+            channel.issue(issue)
+        else:
+            return
+        network.settle()

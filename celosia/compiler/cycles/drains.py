@@ -5,7 +5,7 @@ from collections import deque
 from celosia.compiler.cycles.latencies import (
     ACTIVATION,
     DRAIN_READ,
-    PASS_QUEUE,
+    DRAIN_QUEUE,
     REQUANTISER,
     ROW_PATH,
     SUM_PATH,
@@ -17,6 +17,9 @@ from celosia.compiler.cycles.passes import Drain
 from celosia.config import MachineConfig
 
 __all__ = ["Drains"]
+
+#: Cycles from the first row of a drain until its lanes can be prepared for the next one.
+LANES_TAKEN = 3
 
 
 class Drains:
@@ -32,14 +35,17 @@ class Drains:
         self.to_probabilities = DRAIN_READ + REQUANTISER + latencies.softmax + 1
         self.to_reciprocals = DRAIN_READ + REQUANTISER + latencies.reciprocal + 1
         self._waiting: deque[tuple[Drain, int, int]] = deque()
-        self._handed: deque[int] = deque([-1] * PASS_QUEUE)  # when preparing ended
-        self._first = -100  # when the last drain read its first and its last row
-        self._last = -100
+        # When drains were handed on, their lanes being prepared; one more than have begun, if it
+        # waits already.
+        self._handed: deque[int] = deque([-1] * DRAIN_QUEUE, DRAIN_QUEUE)
+        # The drain under way: its first row, and how many, the last one not yet being known.
+        self._under_way: tuple[Drain, int] | None = None
+        self._first = self._last = -LANES_TAKEN
         #: When the last drain of each bank has read its last row, and how many wait.
         self._drained = [-1, -1]
         #: When blocks of probabilities were complete.
         self.blocks: deque[int] = deque()
-        self._reciprocals = 0
+        self._reciprocals: deque[int] = deque()  # when those of each attention have come
         #: When an instruction's results are there.
         self.done = 0
         #: Passes whose sums keep the output bank busy: first and last row.
@@ -47,66 +53,94 @@ class Drains:
 
     def room(self) -> int:
         """When the queue of drains has room for one more."""
-        while len(self._waiting) >= PASS_QUEUE:
-            self._next()
-        return self._handed[-PASS_QUEUE + len(self._waiting)] + 1
+        while len(self._waiting) > DRAIN_QUEUE:
+            self._begin()
+        return self._handed[len(self._waiting) - DRAIN_QUEUE - 1] + 1 if self._waiting else 0
 
-    def add(self, drain: Drain, queued: int, end: int) -> None:
-        """Add a drain: when it was queued, and when the last row of its group went."""
-        self._waiting.append((drain, queued, end + self.to_sums + SUM_PATH))
+    def add(self, drain: Drain, queued: int, start: int, end: int) -> None:
+        """Add a drain: when it was queued, and when the first and last row before it went."""
+        closed = end + self.to_sums + SUM_PATH if drain.rows else start + 1
+        self._waiting.append((drain, queued, closed))
+        if len(self._waiting) == 1:
+            self._prepare()
 
     def free(self, bank: int) -> int:
         """When a bank can be summed into, all its drains having read their last row."""
         while any(drain.bank == bank for drain, _, _ in self._waiting):
-            self._next()
+            self._begin()
+        if self._under_way and self._under_way[0].bank == bank:
+            self._end()
         return self._drained[bank] + 1
 
     def block(self) -> int:
         """When the oldest block of probabilities is complete."""
         while not self.blocks:
-            self._next()
+            if self._under_way:
+                self._end()
+            else:
+                self._begin()
         return self.blocks[0]
 
     def finish(self) -> int:
         """Work out all that is left; return when the last result can be read."""
         while self._waiting:
-            self._next()
+            self._begin()
+        self._end()
         return self.done
 
-    def _next(self) -> None:
+    def _prepare(self) -> None:
+        """Prepare the lanes of the next drain, once the last one has taken over its own."""
+        drain, queued, _ = self._waiting[0]
+        begin = max(queued, self._handed[-1]) + 1
+        if drain.rows:
+            begin = max(begin, self._first + LANES_TAKEN) + self.lanes + 1
+        self._handed.append(begin)
+
+    def _begin(self) -> None:
+        """Begin the next drain."""
+        if self._under_way:
+            self._end()
         drain, queued, closed = self._waiting.popleft()
-        handed = max(queued + 1, self._first + 3, self._handed[-1] + 1) + self.lanes + 1
-        self._handed.popleft()
-        self._handed.append(handed)
-        first = max(handed + 1, self._last + 1, closed)
+        first = max(self._handed[-1] + 1, self._last + 1, closed)
         if drain.residual:
             first = max(first, queued + 1 + WORD_LATENCY)
         if drain.output:
-            first = max(first, self._reciprocals)
-        rows = drain.rows * drain.parts
-        first, last = self._skip(first, rows) if drain.output else (first, first + rows - 1)
-        self._first, self._last = first, last
-        self._drained[drain.bank] = last
+            first = self._skip(max(first, self._reciprocals[0]), 1)
+        if drain.rows:
+            self._first = first
+        self._under_way = drain, first
+        if self._waiting:
+            self._prepare()
+
+    def _end(self) -> None:
+        """End the drain under way, as the sums that come meanwhile are known."""
+        assert self._under_way is not None
+        drain, first = self._under_way
+        self._under_way = None
+        rows = max(1, drain.rows * drain.parts)
+        self._last = last = self._skip(first, rows) if drain.output else first + rows - 1
+        if drain.rows:
+            self._drained[drain.bank] = last
         if drain.scores:
             self.blocks.append(last + self.to_probabilities)
-            if drain.last_scores:
-                self._reciprocals = last + self.to_reciprocals
+            if drain.final:
+                self._reciprocals.append(last + self.to_reciprocals)
+        if drain.output and drain.ends:
+            self._reciprocals.popleft()
         if drain.ends:
             self.done = last + DRAIN_READ + REQUANTISER + ACTIVATION + WRITE_LATENCY
             self.busy.clear()
 
-    def _skip(self, first: int, rows: int) -> tuple[int, int]:
-        """Read rows from `first` on in the cycles in which no sums go to the bank."""
-        begin, left, time = -1, rows, first
+    def _skip(self, time: int, rows: int) -> int:
+        """Read rows from `time` on, when no sums go to the output bank; return the last one's."""
+        left = rows
         for start, end in self.busy:
             start, end = start + self.to_sums, end + self.to_sums
             if end < time:
                 continue
             if time < start:
-                if begin < 0:
-                    begin = time
                 if time + left <= start:
-                    return begin, time + left - 1
+                    break
                 left -= start - time
             time = end + 1
-        return (time if begin < 0 else begin), time + left - 1
+        return time + left - 1

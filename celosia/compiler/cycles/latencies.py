@@ -19,15 +19,17 @@ __all__ = [
 ]
 
 #: Most beats of a burst, and the bytes that none crosses a multiple of.
-BURST_BEATS, BURST_BOUNDARY = 64, 4096
+BURST_BEATS, BURST_BOUNDARY = 32, 4096
 #: Instructions read ahead, instructions that wait at a unit, and those that a unit has under way.
 FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY = 4, 3, 16
 #: Loads whose data may be under way.
 LOADS_AHEAD = 4
-#: Depth of the queues of passes and drains.
-PASS_QUEUE = 4
+#: Depth of the queues of passes and of drains.
+PASS_QUEUE, DRAIN_QUEUE = 4, 16
 #: Beats that the memory reader holds for the tiles and for the load unit, and the writer holds.
 WEIGHT_BEATS, ROW_BEATS, WRITE_BEATS = 256, 128, 64
+#: Tiles that are fetched before rows are.
+RESERVED_TILES = 2
 #: Deeper queues lie in block RAM, and give what they took a cycle later.
 DISTRIBUTED_DEPTH = 16
 

@@ -11,9 +11,8 @@ from celosia.isa import Instruction, Space, Unit
 
 __all__ = ["ask_for_rows", "row_requests", "write_rows"]
 
-#: Bytes of an entry of the parameters and of the table, and those that are handled in a cycle.
+#: Bytes of an entry of the parameters and of the table.
 ENTRY_BYTES = {Space.PARAMETERS: 8, Space.TABLE: 4}
-CHUNK_BYTES = 4
 
 
 def row_beats(instruction: Instruction, config: MachineConfig) -> int:
@@ -69,11 +68,11 @@ def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times
         begin = max((yield from jobs.item(index)), end) + 2
         space = Space(instruction["space"])
         if space in ENTRY_BYTES:
-            chunks = instruction["words"] * ENTRY_BYTES[space] // CHUNK_BYTES
-            pace = config.memory_width // CHUNK_BYTES
+            # An entry a cycle, or a beat a cycle if that is less.
+            pace = max(1, config.memory_width // ENTRY_BYTES[space])
             beats = row_beats(instruction, config)
             _, last = yield from client.take(beats, begin, pace)
-            end = last + chunks - (beats - 1) * pace - 1
+            end = last + (instruction["words"] - 1) % pace
         else:
             beats = row_beats(instruction, config) * instruction["rows"]
             _, last = yield from client.take(beats, begin, 1)

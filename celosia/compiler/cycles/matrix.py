@@ -1,6 +1,7 @@
-"""The matrix unit: when each pass streams its rows."""
+"""The matrix unit: in which order passes leave the walkers, and when each streams its rows."""
 
 from collections import deque
+from collections.abc import Generator, Iterable
 
 from celosia.compiler.cycles.drains import Drains
 from celosia.compiler.cycles.latencies import (
@@ -10,19 +11,29 @@ from celosia.compiler.cycles.latencies import (
     WORDS_AHEAD,
 )
 from celosia.compiler.cycles.memory import ReadClient
-from celosia.compiler.cycles.network import Process
-from celosia.compiler.cycles.passes import OUTPUT, passes
+from celosia.compiler.cycles.network import Alarm, Process, Times
+from celosia.compiler.cycles.passes import (
+    OUTPUT,
+    Pass,
+    key_blocks,
+    matmul_passes,
+    output_passes,
+    score_passes,
+)
 from celosia.compiler.cycles.sequencer import Machine, fetches_weights
 from celosia.compiler.cycles.tiles import TileLoader
-from celosia.isa import Opcode, Unit
+from celosia.isa import Instruction, Opcode, Unit
 
-__all__ = ["Stalls", "fetch_weights", "multiply"]
+__all__ = ["MatrixUnit", "Stalls", "fetch_weights"]
+
+#: Blocks of keys whose scores are there and whose output is not.
+BLOCKS_WAITING = 2
 
 
 class Stalls:
-    """Cycles in which the array had no row, and why; rows that it had."""
+    """Rows that the array had, and cycles in which it had none for want of a tile or a bank."""
 
-    rows = tiles = words = accumulators = 0
+    rows = tiles = accumulators = 0
 
 
 def fetch_weights(machine: Machine, client: ReadClient) -> Process:
@@ -31,7 +42,7 @@ def fetch_weights(machine: Machine, client: ReadClient) -> Process:
     program = [ins for ins in machine.queues[Unit.MATRIX].program if fetches_weights(ins)]
     free = asked = 0
     for index, ins in enumerate(program):
-        time = max((yield from machine.prefetched.item(index)) + 2, free + 2)
+        time = max((yield from machine.prefetched.item(index)), free) + 2
         beats = ins["k_tiles"] * config.tile_bytes // config.memory_width
         beat = ins["w_address"] // config.memory_width
         for _ in range(0, ins["n"], config.columns):
@@ -43,57 +54,128 @@ def fetch_weights(machine: Machine, client: ReadClient) -> Process:
         machine.prefetch_taken.add(free)
 
 
-def multiply(machine: Machine, client: ReadClient, stalls: Stalls) -> Process:
-    """Execute the MATMULs and ATTENDs, pass by pass."""
-    config = machine.config
-    queue = machine.queues[Unit.MATRIX]
-    tiles = TileLoader(config, client)
-    drains = Drains(config)
-    bank = 0
-    step = 0  # when the last step left the walker
-    asked = end = -1  # when the last row was asked for, and went
-    tile_pops = deque([-1] * PASS_QUEUE)
-    row_pops = deque([-1] * PASS_QUEUE)
-    for ins in queue.program:
-        step = max(step, (yield from queue.start()) - 1)
-        if ins.opcode is Opcode.ATTEND:
-            step += 1
-        for p in passes(ins, config, bank):
-            # The walker hands the pass to the queues.
-            queued = max(step + 1, tile_pops.popleft() + 1)
-            rows_queued = max(step + 1, row_pops.popleft() + 1)
-            step = max(queued, rows_queued)
-            if p.drain is not None:
-                step = max(step, drains.room())
+class MatrixUnit:
+    """Executes the MATMULs and ATTENDs, pass by pass."""
 
-            # Its tile is loaded, then its rows go.
-            there = yield from tiles.load(p, queued)
-            tile_pops.append(tiles.popped)
-            if p.from_probabilities:
-                words = max(rows_queued + 2, drains.block())
-                ahead = STEPS_AHEAD
+    def __init__(self, machine: Machine, client: ReadClient, stalls: Stalls) -> None:
+        self.config = machine.config
+        self.queue = machine.queues[Unit.MATRIX]
+        self.stalls = stalls
+        self.tiles = TileLoader(machine.config, client)
+        self.drains = Drains(machine.config)
+        self._bank = 0
+        self._step = 0  # when the last step left the walkers
+        self._asked = self._end = -1  # when the last row was asked for, and went
+        self._tile_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
+        self._row_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
+        self._outputs: deque[tuple[Instruction, int]] = deque()  # blocks that wait
+
+    def run(self) -> Process:
+        """Take instruction after instruction; output waits for the scores of the next block."""
+        for ins in self.queue.program:
+            offered = yield from self._offered(ins)
+            if ins.opcode is Opcode.ATTEND:
+                yield from self._attend(ins, offered + 1)
             else:
-                words = max(rows_queued + 1, asked + 1) + WORD_LATENCY
-                ahead = WORDS_AHEAD
-            start = max(end + 1, words, there)
-            if p.opens:
-                free = drains.free(p.bank)
-                stalls.accumulators += max(0, free - max(end + 1, words))
-                start = max(start, free)
-                stalls.tiles += max(0, start - max(end + 1, words, free))
+                self._step = max(self._step, offered - 1)
+                yield from self._pass_all(matmul_passes(ins, self.config, self._bank))
+                self.queue.taken.add(self._step)
+                self.queue.end(self.drains.finish())
+        while self._outputs:
+            yield from self._output(self._hungry())
+
+    def _offered(self, ins: Instruction) -> Generator[Times | Alarm, None, int]:
+        """Wait for the next instruction; output goes on as soon as the array would wait for it."""
+        start = self.queue.start()
+        while True:
+            try:
+                stream = next(start)
+            except StopIteration as known:
+                offered = known.value
+                break
+            if self._outputs:
+                alarm = Alarm(max(self._hungry(), self._step + 1), stream)
+                yield alarm
+                if alarm.rang:
+                    yield from self._output(self._hungry())
             else:
-                stalls.tiles += max(0, there - max(end + 1, words))
-            stalls.rows += p.rows
-            tiles.taken = start
-            end = start + p.rows - 1
-            asked = max(words - WORD_LATENCY + p.rows - 1, end - ahead + 1)
-            row_pops.append(asked)
-            if p.releases:
-                drains.blocks.popleft()
-            if p.bank == OUTPUT and ins.opcode is Opcode.ATTEND:
-                drains.busy.append((start, end))
+                yield stream
+        while self._outputs:
+            ready = offered
+            if ins.opcode is Opcode.ATTEND:
+                ready += 1
+                if ready <= max(self._hungry(), self._step + 1):
+                    break
+            yield from self._output(min(self._hungry(), ready))
+        return offered
+
+    def _hungry(self) -> int:
+        """When only one pass is left in the queue of rows."""
+        return self._row_pops[-2] + 1
+
+    def _attend(self, ins: Instruction, ready: int) -> Generator[Times | Alarm, None, None]:
+        """Form the scores of an ATTEND, and between them the output of the block before."""
+        for block in range(key_blocks(ins, self.config)):
+            if len(self._outputs) == BLOCKS_WAITING:
+                yield from self._output(0)
+            self._step = max(self._step + 1, ready)
+            yield from self._pass_all(score_passes(ins, self.config, block))
+            self._outputs.append((ins, block))
+        self.queue.taken.add(self._step)
+
+    def _output(self, time: int) -> Generator[Times | Alarm, None, None]:
+        """Add the output of the block that has waited longest, from `time` on."""
+        ins, block = self._outputs.popleft()
+        self._step = max(self._step + 1, time)
+        yield from self._pass_all(output_passes(ins, self.config, block))
+        if block == key_blocks(ins, self.config) - 1:
+            self.queue.end(self.drains.finish())
+
+    def _pass_all(self, passes: Iterable[Pass]) -> Generator[Times | Alarm, None, None]:
+        """Stream the rows of passes, one pass after the other."""
+        tiles, drains, stalls = self.tiles, self.drains, self.stalls
+        for p in passes:
+            # The walker hands the pass to the queues.
+            queued = max(self._step, self._tile_pops[0]) + 1
+            rows_queued = max(self._step, self._row_pops[0]) + 1
+            self._step = max(queued, rows_queued)
             if p.drain is not None:
-                drains.add(p.drain, step, end)
-                bank ^= ins.opcode is Opcode.MATMUL
-        queue.taken.add(step)
-        queue.end(drains.finish())
+                self._step = max(self._step, drains.room())
+
+            # Its tile is loaded, behind the first rows that are asked for.
+            asked = max(rows_queued, self._asked) + 1
+            if not p.from_probabilities:
+                ahead = min(p.rows, WORDS_AHEAD)
+                tiles.rows.append((asked, asked + ahead - 1, p.row, p.row_stride))
+            there = yield from tiles.load(p, queued)
+            self._tile_pops.append(tiles.popped)
+
+            # Then its rows go.
+            wanted = max(self._end + 1, rows_queued + 2)
+            free = drains.free(p.bank) if p.opens else 0
+            if p.from_probabilities:
+                words, ahead = drains.block(), STEPS_AHEAD
+            else:
+                words, ahead = asked + WORD_LATENCY, WORDS_AHEAD
+            start = max(wanted, free, there, words)
+            end = start + p.rows - 1
+            stalls.accumulators += max(0, free - wanted)
+            stalls.tiles += max(0, there - max(wanted, free))
+            stalls.rows += p.rows
+            tiles.taken, self._end = start, end
+
+            self._asked = max(asked + p.rows - 1, end - ahead + 1)
+            self._row_pops.append(self._asked)
+            tiles.rows.clear()
+            if p.from_probabilities:
+                drains.busy.append((start, end))
+                if p.releases:
+                    drains.blocks.popleft()
+            else:
+                first = start + WORDS_AHEAD - WORD_LATENCY
+                word = p.row + WORDS_AHEAD * p.row_stride
+                tiles.rows.append((first, self._asked, word, p.row_stride))
+            if p.drain is not None:
+                drains.add(p.drain, self._step, start, end)
+                if not (p.drain.scores or p.from_probabilities):
+                    self._bank ^= 1

@@ -69,8 +69,11 @@ class ReadClient:
     until the queue has room for it.
     """
 
-    def __init__(self, network: Network, config: MachineConfig, depth: int) -> None:
+    def __init__(
+        self, network: Network, config: MachineConfig, depth: int, reserve: int
+    ) -> None:
         self.depth = depth
+        self.reserve = reserve
         self.limit = burst_limit(config, depth)
         #: Cycles from a beat on the bus until it can be taken.
         self.path = 1 + (1 if depth <= DISTRIBUTED_DEPTH else 2)
@@ -128,17 +131,26 @@ class ReadClient:
         """When the burst at hand can be issued; None if there is none, or it is not known yet."""
         if self._beats == 0:
             return None
-        need = self._issued + self._beats - self.depth
-        if need <= 0:
-            return self._step + FITS
-        if need > self._popped:
+        room = self._popped_at(self._issued + self._beats - self.depth)
+        return None if room is None else max(self._step, room) + FITS
+
+    def urgent(self, time: int) -> bool:
+        """Whether it has less than its reserve in the queue or under way."""
+        at = self._popped_at(self._issued - self.reserve + 1)
+        return at is not None and at + FITS <= time
+
+    def _popped_at(self, count: int) -> int | None:
+        """When the first `count` beats had been taken from the queue; None if not known yet."""
+        if count <= 0:
+            return -FITS
+        if count > self._popped:
             return None
-        while self._pops[0][0] < need:
+        while self._pops[0][0] <= self._issued - self.depth:
             self._pops.popleft()
-        total, beats, first, last = self._pops[0]
+        total, beats, first, last = next(run for run in self._pops if run[0] >= count)
         if beats > 1:
-            last -= (total - need) * (last - first) // (beats - 1)
-        return max(self._step, last) + FITS
+            last -= (total - count) * (last - first) // (beats - 1)
+        return last
 
     def issue(self, time: int) -> int:
         """Issue the burst at hand; return its beats."""
@@ -186,15 +198,19 @@ class ReadClient:
 
 
 class ReadChannel:
-    """The bus to read memory: one burst is issued after the other, that of the first client first.
+    """The bus to read memory: one burst is issued after the other, and beats come in that order.
 
-    Beats come in the order of the bursts.
+    Clients that have less than their reserve go first, and of equal ones the first of `clients`.
     """
 
     def __init__(
-        self, network: Network, config: MachineConfig, timing: MemoryTiming, depths: Sequence[int]
+        self,
+        network: Network,
+        config: MachineConfig,
+        timing: MemoryTiming,
+        sizes: Sequence[tuple[int, int]],
     ) -> None:
-        self.clients = [ReadClient(network, config, depth) for depth in depths]
+        self.clients = [ReadClient(network, config, *size) for size in sizes]
         self.beats = 0
         self._latency = timing.latency
         self._pace = timing.beat_cycles(config)
@@ -203,25 +219,27 @@ class ReadChannel:
         self._bus = 0.0  # when the next beat can be on the bus
         self._ends: deque[int] = deque([-DONE] * config.outstanding_reads)
 
-    def step(self) -> bool:
-        """Issue the next burst; return whether there was one."""
-        best, time = None, 0
-        free = max(self._slot, self._ends[0] + DONE)
-        for client in self.clients:
-            ready = client.ready()
-            if ready is not None and (best is None or max(ready, free) < time):
-                best, time = client, max(ready, free)
-        if best is None:
-            return False
+    def next_issue(self) -> int | None:
+        """When the next burst is issued; None if nobody wants one."""
+        ready = [time for client in self.clients if (time := client.ready()) is not None]
+        return max(min(ready), self._slot, self._ends[0] + DONE) if ready else None
+
+    def issue(self, time: int) -> None:
+        """Issue a burst."""
         self._ends.popleft()
-        beats = best.issue(time)
+        wanted = [
+            client
+            for client in self.clients
+            if (ready := client.ready()) is not None and ready <= time
+        ]
+        first = next((client for client in wanted if client.urgent(time)), wanted[0])
+        beats = first.issue(time)
         address = time + 1
         if self._on_chip:  # it takes the next address with its last beat
             address = max(address, math.ceil(self._bus) - self._latency)
-        first = max(address + self._latency, self._bus)
+        start = max(address + self._latency, self._bus)
         self._slot = address
-        self._bus = first + beats * self._pace
+        self._bus = start + beats * self._pace
         self._ends.append(math.ceil(self._bus - self._pace))
         self.beats += beats
-        best.arrive(beats, first, self._pace)
-        return True
+        first.arrive(beats, start, self._pace)

@@ -1,4 +1,4 @@
-"""The vector unit: one NORM after the other, each a matter of its sizes alone."""
+"""The vector unit: one NORM after the other, the cycles of each a matter of its sizes alone."""
 
 from collections import deque
 from functools import lru_cache
@@ -14,15 +14,15 @@ from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig
 from celosia.isa import Unit
 
-__all__ = ["NORM_GAIN", "NORM_RESULT", "NORM_ROOT", "NORM_VARIANCE", "norm_rows"]
+__all__ = ["GAIN", "RESULT", "ROWS_BETWEEN", "VARIANCE", "norm_rows"]
 
-#: Rows between the two passes, sums that wait, and scales that wait.
-CAPACITY, SUMS_WAITING, SCALES_WAITING = 7, 2, 2
-#: Cycles of the three stages of a row's scale, and the least from row to row. The root first
-#: shifts the variance up, which takes 0 to 10 cycles; here, what it takes mostly.
-NORM_VARIANCE, NORM_ROOT, NORM_GAIN, ROW_CYCLES = 39, 22 + 4, 39, 43
+#: Rows between the two passes, and rows whose sums can wait.
+ROWS_BETWEEN, SUMS_WAITING = 7, 2
+#: Cycles of the stages that find a row's scale. The root takes 22, and before that shifts the
+#: variance up for 0 to 10 cycles, which depend on the data.
+VARIANCE, ROOT, GAIN = 39, 22 + 3, 39
 #: Cycles from the last chunk of a word to its result.
-NORM_RESULT = 19
+RESULT = 19
 #: Words on their way from the scratchpad.
 WORDS_ASKED_FOR = 8
 
@@ -32,88 +32,88 @@ def norm_rows(machine: Machine) -> Process:
     queue = machine.queues[Unit.VECTOR]
     for instruction in queue.program:
         start = yield from queue.start()
-        end = start + _cycles(machine.config, instruction["m"], instruction["words"])
+        end = start + norm_cycles(machine.config, instruction["m"], instruction["words"])
         queue.taken.add(end)
         queue.end(end)
 
 
 class _Port:
-    """The scratchpad's read port: a word after the other, each to one of the two passes."""
+    """The scratchpad's read port, which both passes share, a word after the other."""
 
     def __init__(self) -> None:
         self.turn = 1  # when the next word can be asked for
-        self._given: deque[int] = deque([-WORD_LATENCY] * WORDS_ASKED_FOR)
+        self._given = deque([-WORD_LATENCY] * WORDS_ASKED_FOR, WORDS_ASKED_FOR)
 
-    def word(self, time: int, taken: int) -> int:
-        """Ask for a word at `time`, to be taken at `taken` or later; return when it is."""
+    def read(self, time: int, taken: int) -> int:
+        """Ask for a word at `time`, to be taken at `taken`, or later; return when it is."""
         turn = max(time, self.turn, self._given[0] + 1)
-        request = max(turn + 1, self._given[-WORDS_AHEAD] + 1)
-        self.turn = max(turn + 1, request)
-        given = max(request + WORD_LATENCY, self._given[-1] + 1, taken)
-        self._given.popleft()
-        self._given.append(given)
-        return given
+        request = max(turn, self._given[-WORDS_AHEAD]) + 1
+        self.turn = request
+        self._given.append(max(request + WORD_LATENCY, self._given[-1] + 1, taken))
+        return self._given[-1]
+
+
+class _Scales:
+    """The stages that find the scale of each row from its sums."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []  # when the sums of each row were taken
+        self.found: list[int] = []  # when its scale was there
+        self._free = [0, 0, 0]
+
+    def add(self, sums: int) -> None:
+        """Take the sums of a row, which are there at `sums`."""
+        variance, root, gain = self._free
+        taken = max(sums, variance)
+        rooted = max(taken + VARIANCE, root)
+        gained = max(rooted + ROOT, gain)
+        self._free = [rooted + 1, gained, gained + GAIN + 1]
+        self.taken.append(taken)
+        self.found.append(gained + GAIN)
 
 
 @lru_cache(maxsize=4096)
-def _cycles(config: MachineConfig, m: int, words: int) -> int:
-    """Cycles of a NORM of `m` rows of `words` words."""
+def norm_cycles(config: MachineConfig, m: int, words: int) -> int:
+    """Cycles of a NORM of `m` rows of `words` words, from its start to its end."""
     chunks = config.lanes // config.vector_lanes
-    latency = Latencies.of(config).norm_sums
-    port = _Port()
-    scaled: list[int] = []  # when each row's scale was there
-    applied: list[int] = []  # when each row's last element was taken
-    variance = root = gain = 0  # when each stage can take the next row
-    taken: list[int] = []  # when each row's sums were taken
-    sums_free = elements_free = 0  # when each pass can take a word
-    row = word = out = out_word = 0
-    sums_before = False
-    written = 0
-    while out < m:
-        now = port.turn
-        # When each pass wants its next word.
-        wants_sum = wants_element = None
-        if row < m:
-            wants_sum = now
-            if word == 0 and row >= CAPACITY:
-                wants_sum = applied[row - CAPACITY] + 1 if row - CAPACITY < out else None
-        if out < row and out < len(scaled):
-            wants_element = max(now, scaled[out] + 1) if out_word == 0 else now
-        sums = wants_sum is not None and (
-            wants_element is None
-            or wants_sum < wants_element
-            or (wants_sum == wants_element and not sums_before)
-        )
-        if wants_sum is not None and wants_element is not None:
-            both = max(wants_sum, wants_element) <= now
-            sums = not sums_before if both else wants_sum < wants_element
-        sums_before = sums
-        if sums:
-            assert wants_sum is not None
-            free = sums_free
-            if word == 0 and row >= SUMS_WAITING:
-                free = max(free, taken[row - SUMS_WAITING])
-            sums_free = port.word(max(now, wants_sum), free) + chunks
-            word += 1
-            if word == words:
-                row, word = row + 1, 0
-                there = sums_free + latency
-                taken.append(max(there, variance))
-                at = max(taken[-1] + NORM_VARIANCE, root)
-                variance = max(taken[-1] + NORM_VARIANCE, at) + 1
-                at = max(at + NORM_ROOT, gain)
-                root = at
-                at += NORM_GAIN
-                gain = max(at + 1, taken[-1] + NORM_VARIANCE + NORM_ROOT + ROW_CYCLES - 3)
-                scaled.append(at)
+    sums_latency = Latencies.of(config).norm_sums
+    port, scales = _Port(), _Scales()
+    applied: list[int] = []  # when the last element of each row was taken
+    word = [0, 0]  # next word of the sums, and of the elements
+    free = [0, 0]  # when each pass can take a word
+    sums_before = False  # the last turn was that of the sums
+    end = 0
+    while len(applied) < m:
+        # When each pass wants its next word; None if it does not, or not before the other.
+        row, done = len(scales.found), len(applied)
+        wants = [
+            None if row == m else port.turn,
+            None if row == done else port.turn,
+        ]
+        if wants[0] is not None and word[0] == 0 and row >= ROWS_BETWEEN:
+            behind = row - ROWS_BETWEEN
+            wants[0] = applied[behind] + 1 if behind < done else None
+        if wants[1] is not None and word[1] == 0:
+            wants[1] = scales.found[done] + 1
+        turn = max(port.turn, min(time for time in wants if time is not None))
+        sums, elements = (time is not None and time <= turn for time in wants)
+
+        sums_before = sums and not (sums_before and elements)
+        if sums_before:
+            if word[0] == 0 and row >= SUMS_WAITING:
+                free[0] = max(free[0], scales.taken[row - SUMS_WAITING])
+            free[0] = port.read(turn, free[0]) + chunks
+            word[0] += 1
+            if word[0] == words:
+                word[0] = 0
+                scales.add(free[0] + sums_latency)
         else:
-            assert wants_element is not None
-            port.word(max(now, wants_element), 0)
-            port.word(0, 0)
-            elements_free = port.word(0, elements_free) + chunks
-            written = elements_free + NORM_RESULT
-            out_word += 1
-            if out_word == words:
-                out, out_word = out + 1, 0
-                applied.append(elements_free)
-    return written + WRITE_LATENCY
+            port.read(turn, 0)  # the word, then its gains, then its offsets
+            port.read(turn, 0)
+            free[1] = port.read(turn, free[1]) + chunks
+            word[1] += 1
+            if word[1] == words:
+                word[1] = 0
+                applied.append(free[1])
+                end = free[1] + RESULT + WRITE_LATENCY
+    return end

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from celosia.compiler.cycles.sequencer import fetches_weights
 from celosia.config import MachineConfig
-from celosia.isa import Flag, Instruction, Opcode
+from celosia.isa import Flag, Instruction
 
-__all__ = ["Drain", "Pass", "passes"]
+__all__ = ["OUTPUT", "Drain", "Pass", "key_blocks", "matmul_passes", "output_passes", "score_passes"]
 
 #: Accumulator banks of an ATTEND.
 SCORES, OUTPUT = 0, 1
@@ -16,8 +16,9 @@ SCORES, OUTPUT = 0, 1
 class Drain(NamedTuple):
     """What becomes of a group of accumulators.
 
-    `parts` accumulator rows make a row of the result; `scores` go to the softmax, and `output`
-    waits for its reciprocals. `ends` marks the last one of an instruction.
+    `parts` accumulator rows make a row of the result; `scores` go to the softmax, those of the
+    `final` block on to reciprocals, for which `output` waits. `ends` marks the last one of an
+    instruction; one without rows does nothing else.
     """
 
     bank: int
@@ -25,7 +26,7 @@ class Drain(NamedTuple):
     parts: int = 1
     residual: bool = False
     scores: bool = False
-    last_scores: bool = False
+    final: bool = False
     output: bool = False
     ends: bool = False
 
@@ -53,14 +54,8 @@ class Pass(NamedTuple):
     drain: Drain | None = None
 
 
-def passes(instruction: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass]:
-    """Yield the passes of an instruction; `bank` is the first accumulator bank of a MATMUL."""
-    if instruction.opcode is Opcode.ATTEND:
-        return _attend(instruction, config)
-    return _matmul(instruction, config, bank)
-
-
-def _matmul(ins: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass]:
+def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass]:
+    """Yield the passes of a MATMUL; `bank` is that of its first group."""
     columns, k_tiles, m, n = config.columns, ins["k_tiles"], ins["m"], ins["n"]
     parts = config.lanes // config.rows
     from_memory = fetches_weights(ins)
@@ -88,21 +83,18 @@ def _matmul(ins: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass
         bank ^= 1
 
 
-def _attend(ins: Instruction, config: MachineConfig) -> Iterator[Pass]:
-    """Scores of the next block of keys come before the output of the last one."""
-    blocks = -(-ins["t"] // config.lanes)
-    yield from _scores(ins, config, 0)
-    for block in range(blocks):
-        if block + 1 < blocks:
-            yield from _scores(ins, config, block + 1)
-        yield from _output(ins, config, block, blocks)
+def key_blocks(ins: Instruction, config: MachineConfig) -> int:
+    """Blocks of keys of an ATTEND."""
+    return -(-ins["t"] // config.lanes)
 
 
-def _scores(ins: Instruction, config: MachineConfig, block: int) -> Iterator[Pass]:
+def score_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterator[Pass]:
+    """Yield the passes that form the scores of a block of keys."""
     columns, lanes = config.columns, config.lanes
     parts, k_parts = lanes // columns, lanes // config.rows
     left = ins["t"] - block * lanes
-    drain = Drain(SCORES, ins["m"], parts, scores=True, last_scores=left <= lanes)
+    final = left <= lanes and Flag.HOLD not in ins.flags
+    drain = Drain(SCORES, ins["m"], parts, scores=True, final=final)
     for part in range(parts):
         for k in range(ins["d_tiles"]):
             closes = part == parts - 1 and k == ins["d_tiles"] - 1
@@ -120,23 +112,30 @@ def _scores(ins: Instruction, config: MachineConfig, block: int) -> Iterator[Pas
             )
 
 
-def _output(ins: Instruction, config: MachineConfig, block: int, blocks: int) -> Iterator[Pass]:
-    columns = config.columns
-    k_parts = config.lanes // config.rows
-    final = block == blocks - 1
+def output_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterator[Pass]:
+    """Yield the passes that add a block's part of the output."""
+    columns, k_parts = config.columns, config.lanes // config.rows
+    last_block = block == key_blocks(ins, config) - 1
+    held = last_block and Flag.HOLD in ins.flags
+    first = block == 0 and Flag.CONTINUE not in ins.flags
     for tile in range(ins["v_tiles"]):
         last_tile = tile == ins["v_tiles"] - 1
         for k in range(k_parts):
-            closes = final and k == k_parts - 1
+            last_k = k == k_parts - 1
+            drain = None
+            if last_k and last_block and not held:
+                drain = Drain(OUTPUT, ins["m"], output=True, ends=last_tile)
+            elif last_k and last_tile and held:
+                drain = Drain(OUTPUT, 0, ends=True)
             yield Pass(
                 ins["m"],
                 OUTPUT,
-                block == 0 and tile == 0 and k == 0,
-                closes,
+                first and tile == 0 and k == 0,
+                last_k and last_block and not held,
                 columns,
                 ins["v_base"] + tile * columns * ins["v_stride"] + block,
                 ins["v_stride"],
                 from_probabilities=True,
-                releases=last_tile and k == k_parts - 1,
-                drain=Drain(OUTPUT, ins["m"], output=True, ends=last_tile) if closes else None,
+                releases=last_tile and last_k,
+                drain=drain,
             )

@@ -1,5 +1,6 @@
 """The tile loader: when each stationary tile is complete."""
 
+from collections import deque
 from collections.abc import Generator
 
 from celosia.compiler.cycles.latencies import STEPS_AHEAD, WORD_LATENCY, WORDS_AHEAD
@@ -28,8 +29,9 @@ class TileLoader:
         self.popped = 0
         self._step = 0  # when the last column was stepped over
         self._go = 0  # when the last column was let go
-        # Rows that are being asked for, which come before columns: first request, rows, address.
-        self.rows = (0, 0, 0, 0)
+        #: Rows that are asked for a cycle each, and before columns: first and last request, first
+        #: word, stride.
+        self.rows: list[tuple[int, int, int, int]] = []
 
     def load(self, tile: Pass, queued: int) -> Generator[Times, None, int]:
         """Load a tile that was queued at `queued`; return when it is complete."""
@@ -58,5 +60,22 @@ class TileLoader:
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
         """Let the columns go as their words come; return when the last one goes."""
-        go = max(step + WORD_LATENCY, self.taken + 1, self._go + 1)
-        return go + self.columns - 1
+        request = step - 1
+        going = deque([self._go - ahead for ahead in reversed(range(WORDS_AHEAD))])
+        for column in range(tile.columns):
+            request = self._granted(
+                tile.tile + column * tile.tile_stride, max(request, going[0]) + 1
+            )
+            going.popleft()
+            going.append(max(request + WORD_LATENCY, self.taken + 1, self._go + 1))
+            self._go = going[-1]
+        return self._go + self.columns - tile.columns
+
+    def _granted(self, address: int, time: int) -> int:
+        """When the bank of a word is free of rows, from `time` on."""
+        for first, last, word, stride in self.rows:
+            while first <= time <= last:
+                if (word + (time - first) * stride - address) % self.banks:
+                    break
+                time = last + 1 if stride % self.banks == 0 else time + 1
+        return time
