@@ -88,16 +88,16 @@ class _PowerOfTwo(wiring.Component):
             counts.eq(self.counts),
         ]
 
-        # Stage 2: power of the fraction, with a bit more than the result. Beyond eight octaves it
-        # rounds to 0.
+        # Stage 2: power of the fraction, with a bit more than the result. Beyond eight octaves
+        # nothing is left of it.
         power = Signal(PROBABILITY_BITS + 1, reset_less=True)
-        octaves = Signal(range(9), reset_less=True)
+        octaves = Signal(4, reset_less=True)
         zero = Signal(reset_less=True)
         table = Array(Const(entry, len(power)) for entry in _TABLE)
         m.d.sync += [
             power.eq(table[distance[:FRACTION_BITS]]),
             octaves.eq(distance[FRACTION_BITS:]),
-            zero.eq(~counts | (distance[FRACTION_BITS:] > 8)),
+            zero.eq(~counts | distance[FRACTION_BITS + 4 :].any()),
         ]
 
         # Stage 3: octaves. Stage 4: the last bit rounds.

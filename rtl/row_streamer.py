@@ -233,6 +233,7 @@ class RowStreamer(wiring.Component):
             quantiser.i.valid.eq(valid),
             quantiser.i.exponent.eq(Mux(now.of.from_probabilities, 0, self.exponents.exponent)),
         ]
+
         # Stages 2 and 3: the quantiser; what is known of the row follows. Less 128, that is with
         # its top bit inverted, a probability is an int8 and passes the quantiser unchanged.
         swap = delayed(m, now.first, quantiser.latency, "swap")
