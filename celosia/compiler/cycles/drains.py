@@ -10,10 +10,12 @@ from celosia.compiler.cycles.latencies import (
     ROW_PATH,
     SUM_PATH,
     WORD_LATENCY,
+    WORDS_AHEAD,
     WRITE_LATENCY,
     Latencies,
 )
 from celosia.compiler.cycles.passes import Drain
+from celosia.compiler.cycles.reads import RESIDUALS, Reads, Run
 from celosia.config import MachineConfig
 
 __all__ = ["Drains"]
@@ -28,12 +30,15 @@ class Drains:
     They are worked out when somebody asks, as sums that come later may keep a bank busy.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig, reads: Reads) -> None:
         latencies = Latencies.of(config)
         self.lanes = config.lanes
         self.to_sums = ROW_PATH + latencies.array
         self.to_probabilities = DRAIN_READ + REQUANTISER + latencies.softmax + 1
         self.to_reciprocals = DRAIN_READ + REQUANTISER + latencies.reciprocal + 1
+        self._reads = reads.runs[RESIDUALS]
+        self._residuals = reads.reader(RESIDUALS)
+        self._asked = 0  # when the last word of a residual was asked for
         self._waiting: deque[tuple[Drain, int, int]] = deque()
         # When drains were handed on, their lanes being prepared; one more than have begun, if it
         # waits already.
@@ -103,7 +108,7 @@ class Drains:
         drain, queued, closed = self._waiting.popleft()
         first = max(self._handed[-1] + 1, self._last + 1, closed)
         if drain.residual:
-            first = max(first, queued + 1 + WORD_LATENCY)
+            first = max(first, self._ask(drain.residual[0], queued + 1))
         if drain.output:
             first = self._skip(max(first, self._reciprocals[0]), 1)
         if drain.rows:
@@ -118,7 +123,13 @@ class Drains:
         drain, first = self._under_way
         self._under_way = None
         rows = max(1, drain.rows * drain.parts)
-        self._last = last = self._skip(first, rows) if drain.output else first + rows - 1
+        if drain.output:
+            last = self._skip(first, rows)
+        elif drain.residual:
+            last = self._add_residual(*drain.residual, first, rows)
+        else:
+            last = first + rows - 1
+        self._last = last
         if drain.rows:
             self._drained[drain.bank] = last
         if drain.scores:
@@ -130,6 +141,25 @@ class Drains:
         if drain.ends:
             self.done = last + DRAIN_READ + REQUANTISER + ACTIVATION + WRITE_LATENCY
             self.busy.clear()
+
+    def _ask(self, word: int, time: int) -> int:
+        """Ask for a word of a residual; return when it is there."""
+        self._asked = self._residuals.granted(word, max(self._asked + 1, time))
+        return self._asked + WORD_LATENCY
+
+    def _add_residual(self, word: int, stride: int, first: int, rows: int) -> int:
+        """Read rows from `first` on, each with its residual; return the last one's time."""
+        begin = self._asked
+        self._reads.append(Run(begin, begin + WORDS_AHEAD - 1, word, stride))
+        going = deque([begin] * (WORDS_AHEAD - 1) + [first], WORDS_AHEAD)
+        for row in range(1, rows):
+            there = self._ask(word + row * stride, going[0] + 1)
+            if row == WORDS_AHEAD:
+                begin = self._asked
+            going.append(max(going[-1] + 1, there))
+        if rows > WORDS_AHEAD:
+            self._reads.append(Run(begin, self._asked, word + WORDS_AHEAD * stride, stride))
+        return going[-1]
 
     def _skip(self, time: int, rows: int) -> int:
         """Read rows from `time` on, when no sums go to the output bank; return the last one's."""

@@ -28,6 +28,8 @@ LOADS_AHEAD = 4
 PASS_QUEUE, DRAIN_QUEUE = 4, 16
 #: Beats that the memory reader holds for the tiles and for the load unit, and the writer holds.
 WEIGHT_BEATS, ROW_BEATS, WRITE_BEATS = 256, 128, 64
+#: Bursts that the writer may have under way.
+WRITES_UNDER_WAY = 16
 #: Tiles that are fetched before rows are.
 RESERVED_TILES = 2
 #: Deeper queues lie in block RAM, and give what they took a cycle later.

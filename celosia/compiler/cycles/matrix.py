@@ -20,6 +20,7 @@ from celosia.compiler.cycles.passes import (
     output_passes,
     score_passes,
 )
+from celosia.compiler.cycles.reads import ROWS, Run
 from celosia.compiler.cycles.sequencer import Machine, fetches_weights
 from celosia.compiler.cycles.tiles import TileLoader
 from celosia.isa import Instruction, Opcode, Unit
@@ -61,8 +62,9 @@ class MatrixUnit:
         self.config = machine.config
         self.queue = machine.queues[Unit.MATRIX]
         self.stalls = stalls
-        self.tiles = TileLoader(machine.config, client)
-        self.drains = Drains(machine.config)
+        self.reads = machine.reads.runs[ROWS]
+        self.tiles = TileLoader(machine.config, client, machine.reads)
+        self.drains = Drains(machine.config, machine.reads)
         self._bank = 0
         self._step = 0  # when the last step left the walkers
         self._asked = self._end = -1  # when the last row was asked for, and went
@@ -146,7 +148,9 @@ class MatrixUnit:
             asked = max(rows_queued, self._asked) + 1
             if not p.from_probabilities:
                 ahead = min(p.rows, WORDS_AHEAD)
-                tiles.rows.append((asked, asked + ahead - 1, p.row, p.row_stride))
+                run = Run(asked, asked + ahead - 1, p.row, p.row_stride)
+                tiles.rows.append(run)
+                self.reads.append(run)
             there = yield from tiles.load(p, queued)
             self._tile_pops.append(tiles.popped)
 
@@ -174,7 +178,9 @@ class MatrixUnit:
             else:
                 first = start + WORDS_AHEAD - WORD_LATENCY
                 word = p.row + WORDS_AHEAD * p.row_stride
-                tiles.rows.append((first, self._asked, word, p.row_stride))
+                run = Run(first, self._asked, word, p.row_stride)
+                tiles.rows.append(run)
+                self.reads.append(run)
             if p.drain is not None:
                 drains.add(p.drain, self._step, start, end)
                 if not (p.drain.scores or p.from_probabilities):

@@ -52,6 +52,10 @@ class MemoryTiming:
         """Cycles from one beat to the next."""
         return max(1.0, config.memory_width / self.bytes_per_cycle)
 
+    def write_latency(self, config: MachineConfig) -> int:
+        """Cycles from the last beat of a burst written to the answer."""
+        return 1 if config.memory == "on_chip" else self.latency
+
 
 @dataclass(slots=True)
 class _Request:

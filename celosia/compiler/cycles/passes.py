@@ -17,14 +17,15 @@ class Drain(NamedTuple):
     """What becomes of a group of accumulators.
 
     `parts` accumulator rows make a row of the result; `scores` go to the softmax, those of the
-    `final` block on to reciprocals, for which `output` waits. `ends` marks the last one of an
+    `final` block on to reciprocals, for which `output` waits. `residual` is the first word and the
+    stride of the rows that are added. `ends` marks the last one of an
     instruction; one without rows does nothing else.
     """
 
     bank: int
     rows: int
     parts: int = 1
-    residual: bool = False
+    residual: tuple[int, int] | None = None
     scores: bool = False
     final: bool = False
     output: bool = False
@@ -60,10 +61,12 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
     parts = config.lanes // config.rows
     from_memory = fetches_weights(ins)
     x, x_stride, w, w_stride = ins["x_base"], ins["x_stride"], ins["w_base"], ins["w_stride"]
-    residual = Flag.RESIDUAL in ins.flags
     last = k_tiles - 1
     for channel in range(0, n, columns):
         loaded = columns if from_memory else min(columns, n - channel)
+        residual = None
+        if Flag.RESIDUAL in ins.flags:
+            residual = ins["r_base"] + channel // config.lanes, ins["r_stride"]
         drain = Drain(bank, m, residual=residual, ends=channel + columns >= n)
         for k in range(k_tiles):
             word = k // parts

@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from celosia.compiler.cycles.latencies import FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY
 from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Network, Process, Times
+from celosia.compiler.cycles.reads import Reads
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, Flag, Instruction, Opcode, Unit
 
@@ -59,6 +60,7 @@ class Machine:
         #: MATMULs that the fetcher of the weights was given, and has taken.
         self.prefetched = network.times()
         self.prefetch_taken = network.times()
+        self.reads = Reads(config.scratchpad_banks)
         #: When HALT, and everything read after it, has been taken.
         self.halted = network.times()
 

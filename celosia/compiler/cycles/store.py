@@ -2,57 +2,124 @@
 
 import math
 from collections import deque
+from collections.abc import Iterator
 
-from celosia.compiler.cycles.latencies import WORD_LATENCY, WRITE_BEATS, burst_limit
+from celosia.compiler.cycles.latencies import (
+    WORD_LATENCY,
+    WORDS_AHEAD,
+    WRITE_BEATS,
+    WRITES_UNDER_WAY,
+    burst_limit,
+)
 from celosia.compiler.cycles.load import row_requests
 from celosia.compiler.cycles.memory import FITS, STAGES, MemoryTiming
-from celosia.compiler.cycles.network import Process
+from celosia.compiler.cycles.network import Alarm, Process
+from celosia.compiler.cycles.reads import Reads
 from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig
-from celosia.isa import Instruction, Unit
+from celosia.isa import Instruction, Space, Unit
 
 __all__ = ["store_rows"]
 
 
 def store_rows(machine: Machine, timing: MemoryTiming) -> Process:
     """Execute the STOREs."""
+    config = machine.config
     queue = machine.queues[Unit.STORE]
+    limit = burst_limit(config, WRITE_BEATS)
     for instruction in queue.program:
         start = yield from queue.start()
-        end = start + _cycles(instruction, machine.config, timing)
-        queue.taken.add(end)
-        queue.end(end)
+        words = _Words(instruction, config, machine.reads, start)
+        writer = _Writer(config, timing, start)
+        for rows, beat, beats in row_requests(instruction, config):
+            writer.ask(rows)
+            while beats:
+                count = min(beats, limit - beat % limit)
+                while words.pushed < writer.claimed + count:
+                    yield Alarm(words.time)  # by then, what else is read is known
+                    words.push_row(writer)
+                writer.issue(count, words.when(writer.claimed + count))
+                beat, beats = beat + count, beats - count
+        queue.taken.add(writer.end)
+        queue.end(writer.end)
 
 
-def _cycles(instruction: Instruction, config: MachineConfig, timing: MemoryTiming) -> int:
-    """Cycles of a STORE: nothing else is under way at the writer, so they depend on it alone."""
-    limit = burst_limit(config, WRITE_BEATS)
-    pace = timing.beat_cycles(config)
-    asked, split = 0, deque([0] * STAGES)
-    step = issue = slot = 0
-    pushed = float(WORD_LATENCY)  # when the last beat was put into the writer's queue
-    bus = 0.0  # when the next beat can be on the bus
-    sent: deque[tuple[int, float]] = deque()  # bursts that may still be in the queue
-    free = WRITE_BEATS
-    free_request = 2
-    for rows, beat, beats in row_requests(instruction, config):
-        asked = max(free_request + rows, split.popleft())
-        free_request = asked + 1
-        split.append(max(asked + STAGES, step + 1))
-        step = split[-1]
-        while beats:
-            count = min(beats, limit - beat % limit)
-            while free < count:
-                size, at = sent.popleft()
-                free += size
-                pushed = max(pushed, at + 1 - count)
-            free -= count
-            pushed += count
-            step = max(step + 1, issue)
-            issue = max(step + FITS, math.ceil(pushed) + FITS, issue + 2, slot)
-            slot = max(issue + 1, math.ceil(bus - pace))
-            bus = max(slot + 1, bus) + count * pace
-            sent.append((count, bus - pace))
-            beat, beats = beat + count, beats - count
-    answer = 1 if config.memory == "on_chip" else timing.latency
-    return math.ceil(bus - pace) + answer + 1
+class _Words:
+    """Reads the words of a STORE and cuts them into beats for the writer."""
+
+    def __init__(
+        self, instruction: Instruction, config: MachineConfig, reads: Reads, start: int
+    ) -> None:
+        element = 2 if Space(instruction["space"]) is Space.ROWS16 else 1
+        self.beats = element * config.lanes // config.memory_width
+        self.words = instruction["words"]
+        self.pushed = 0  # beats
+        #: When the next word can be asked for.
+        self.time = start + 1
+        self._row = instruction["base"]
+        self._stride = instruction["stride"]
+        self._reads = reads.reader()
+        self._sent = deque([start] * WORDS_AHEAD, WORDS_AHEAD)
+        self._ends: list[int] = []  # when the last beat of each word was pushed
+
+    def push_row(self, writer: "_Writer") -> None:
+        """Push the beats of a row into the writer's queue."""
+        for word in range(self.words):
+            time = max(self.time, self._sent[0] + 1)
+            time = self._reads.granted(self._row + word, time)
+            self.time = time + 1
+            self.pushed += self.beats
+            begin = max(time + WORD_LATENCY, self._sent[-1] + 1)
+            self._sent.append(max(begin + self.beats - 1, writer.room(self.pushed)))
+            self._ends.append(self._sent[-1])
+        self._row += self._stride
+
+    def when(self, count: int) -> int:
+        """When the first `count` beats had been pushed."""
+        word, rest = divmod(count - 1, self.beats)
+        return self._ends[word] - (self.beats - 1 - rest)
+
+
+class _Writer:
+    """Issues a burst when its beats are there, and sends them."""
+
+    def __init__(self, config: MachineConfig, timing: MemoryTiming, start: int) -> None:
+        self.claimed = 0  # beats
+        #: When memory has answered all bursts so far.
+        self.end = start
+        self._pace = timing.beat_cycles(config)
+        self._answer = timing.write_latency(config)
+        self._split = deque([0] * STAGES, STAGES)
+        self._asked = start + 1
+        self._step = self._issue = self._slot = 0
+        self._bus = 0.0  # when the next beat can be on the bus
+        self._bursts: deque[tuple[int, float]] = deque()  # beats so far, when the last one went
+        self._answers = deque([0] * WRITES_UNDER_WAY, WRITES_UNDER_WAY)
+
+    def ask(self, rows: int) -> None:
+        """Take the request of so many rows."""
+        self._asked = max(self._asked + 1 + rows, self._split[0])
+        self._step = max(self._asked + STAGES, self._step + 1)
+        self._split.append(self._step)
+
+    def issue(self, count: int, there: int) -> None:
+        """Issue a burst whose last beat is there at `there`."""
+        self._step = max(self._step + 1, self._issue)
+        self._issue = max(max(self._step, there) + FITS, self._slot, self._answers[0] + 1)
+        self._slot = max(self._issue + 1, math.ceil(self._bus - self._pace))
+        self._bus = max(self._slot + 1, self._bus) + count * self._pace
+        last = self._bus - self._pace
+        self.claimed += count
+        self._bursts.append((self.claimed, last))
+        self._answers.append(math.ceil(last) + self._answer)
+        self.end = self._answers[-1] + 1
+
+    def room(self, count: int) -> int:
+        """When the queue has room for the last of `count` beats."""
+        count -= WRITE_BEATS
+        if count <= 0:
+            return 0
+        while self._bursts[0][0] < count:
+            self._bursts.popleft()
+        total, last = self._bursts[0]
+        return math.ceil(last - (total - count) * self._pace) + 1

@@ -7,6 +7,7 @@ from celosia.compiler.cycles.latencies import STEPS_AHEAD, WORD_LATENCY, WORDS_A
 from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Times
 from celosia.compiler.cycles.passes import Pass
+from celosia.compiler.cycles.reads import TILES, Reads, Run
 from celosia.config import MachineConfig
 
 __all__ = ["TileLoader"]
@@ -15,8 +16,9 @@ __all__ = ["TileLoader"]
 class TileLoader:
     """Loads a tile, a column a cycle, from when the tile before it came into use."""
 
-    def __init__(self, config: MachineConfig, client: ReadClient) -> None:
+    def __init__(self, config: MachineConfig, client: ReadClient, reads: Reads) -> None:
         self.client = client
+        self.reads = reads.runs[TILES]
         self.columns = config.columns
         self.banks = config.scratchpad_banks
         self.beats = config.tile_bytes // config.memory_width
@@ -29,9 +31,8 @@ class TileLoader:
         self.popped = 0
         self._step = 0  # when the last column was stepped over
         self._go = 0  # when the last column was let go
-        #: Rows that are asked for a cycle each, and before columns: first and last request, first
-        #: word, stride.
-        self.rows: list[tuple[int, int, int, int]] = []
+        #: Rows that are asked for, which come before columns.
+        self.rows: list[Run] = []
 
     def load(self, tile: Pass, queued: int) -> Generator[Times, None, int]:
         """Load a tile that was queued at `queued`; return when it is complete."""
@@ -60,22 +61,18 @@ class TileLoader:
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
         """Let the columns go as their words come; return when the last one goes."""
-        request = step - 1
+        first = request = step - 1
+        word = tile.tile
         going = deque([self._go - ahead for ahead in reversed(range(WORDS_AHEAD))])
         for column in range(tile.columns):
-            request = self._granted(
-                tile.tile + column * tile.tile_stride, max(request, going[0]) + 1
-            )
+            request = max(request, going[0]) + 1
+            for run in self.rows:
+                request = run.free(word, request, self.banks)
+            if column == 0:
+                first = request
+            word += tile.tile_stride
             going.popleft()
             going.append(max(request + WORD_LATENCY, self.taken + 1, self._go + 1))
             self._go = going[-1]
+        self.reads.append(Run(first, request, tile.tile, tile.tile_stride))
         return self._go + self.columns - tile.columns
-
-    def _granted(self, address: int, time: int) -> int:
-        """When the bank of a word is free of rows, from `time` on."""
-        for first, last, word, stride in self.rows:
-            while first <= time <= last:
-                if (word + (time - first) * stride - address) % self.banks:
-                    break
-                time = last + 1 if stride % self.banks == 0 else time + 1
-        return time

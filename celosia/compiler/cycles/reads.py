@@ -1,0 +1,61 @@
+"""Who reads which bank of the scratchpad when: of several, the first reader gets it."""
+
+from typing import NamedTuple
+
+__all__ = ["RESIDUALS", "ROWS", "TILES", "Reader", "Reads", "Run"]
+
+#: Readers of the matrix unit, which come before those of the other units.
+ROWS, TILES, RESIDUALS = range(3)
+
+
+class Run(NamedTuple):
+    """Words that are asked for a cycle each: first and last cycle, first word, stride."""
+
+    first: int
+    last: int
+    word: int
+    stride: int
+
+    def free(self, word: int, time: int, banks: int) -> int:
+        """When the bank of another's word is not that of the run's word, from `time` on."""
+        while self.first <= time <= self.last:
+            if (self.word + (time - self.first) * self.stride - word) % banks:
+                break
+            time = self.last + 1 if self.stride % banks == 0 else time + 1
+        return time
+
+
+class Reads:
+    """The runs of each reader of the matrix unit, in the order of time."""
+
+    def __init__(self, banks: int) -> None:
+        self.banks = banks
+        self.runs: list[list[Run]] = [[], [], []]
+
+    def reader(self, before: int = RESIDUALS + 1) -> "Reader":
+        """Return a reader that comes after the first `before` ones."""
+        return Reader(self.runs[:before], self.banks)
+
+
+class Reader:
+    """Asks for words, at times that only rise, when their bank is free."""
+
+    def __init__(self, runs: list[list[Run]], banks: int) -> None:
+        self._runs = runs
+        self._banks = banks
+        self._next = [0] * len(runs)
+
+    def granted(self, word: int, time: int) -> int:
+        """When the bank of a word is free, from `time` on."""
+        while True:
+            asked = time
+            for port, runs in enumerate(self._runs):
+                at = self._next[port]
+                while at < len(runs) and runs[at].last < time:
+                    at += 1
+                self._next[port] = at
+                while at < len(runs) and runs[at].first <= time:
+                    time = runs[at].free(word, time, self._banks)
+                    at += 1
+            if time == asked:
+                return time
