@@ -4,7 +4,7 @@ import numpy as np
 
 from celosia.compiler.dependencies_effects import effects
 from celosia.golden.machine import GoldenMachine
-from celosia.isa import Cause, Opcode, disassemble
+from celosia.isa import Cause, Flag, Opcode, disassemble
 from celosia.runtime.host import finish, prepare
 
 #: Instructions of one unit that may be under way at once.
@@ -55,7 +55,8 @@ def run_shuffled(instructions, machine, rng):
                 moves.append(("start", unit, 0))
             for i, (instruction, done) in enumerate(flight):
                 earlier = [other for other, gone in flight[:i] if not gone]
-                if not done and not overwrites(instruction, earlier, config):
+                free = not overwrites(instruction, earlier, config)
+                if not done and free and not chained(instruction, earlier):
                     moves.append(("execute", unit, i))
             if flight and flight[0][1]:
                 moves.append(("end", unit, 0))
@@ -76,6 +77,12 @@ def run_shuffled(instructions, machine, rng):
                 tokens[unit, target] = tokens.get((unit, target), 0) + 1
                 assert tokens[unit, target] <= 255
     assert not any(tokens.values())
+
+
+def chained(instruction, earlier):
+    """Whether it must come after earlier instructions, as a part of a chain or next to one."""
+    links = Flag.HOLD | Flag.CONTINUE
+    return bool(earlier) and any(links & ins.flags for ins in (instruction, *earlier))
 
 
 def overwrites(instruction, earlier, config):

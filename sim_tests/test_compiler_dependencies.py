@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compiler_runs import run_shuffled
@@ -86,16 +88,27 @@ def machine(config):
 
 
 def random_program(config, rng, length):
-    """Instructions that are legal one after the other."""
+    """Instructions that are legal one after the other, some ATTENDs in chains."""
     golden, _ = machine(config)
-    program = []
-    while len(program) < length:
+    program, held = [], None
+    while len(program) < length or held:
         instruction = random_instruction(config, rng)
+        if instruction.opcode is Opcode.ATTEND:
+            flags = Flag.HOLD if rng.random() < 0.5 and len(program) < length else Flag(0)
+            if held:
+                same = {name: held[name] for name in ("m", "v_base", "v_stride", "v_slot")}
+                instruction = replace(instruction, operands=instruction.operands | same)
+                flags |= Flag.CONTINUE
+            instruction = replace(instruction, flags=instruction.flags | flags)
+        elif held and instruction.unit is not Unit.STORE:
+            continue  # it might change the exponents of what is held
         try:
             golden._execute(instruction, 0)
         except ProgramError:
             continue
         program.append(instruction)
+        if instruction.opcode is Opcode.ATTEND:
+            held = instruction if Flag.HOLD in instruction.flags else None
     return [*program, HALT]
 
 
@@ -192,6 +205,25 @@ def test_loads_move_ahead_of_other_work_only():
     free, bound = ins("load", base=9, slot=3, **LOAD), ins("load", base=2, slot=4, **LOAD)
     assert hoist_loads([norm, free, HALT], TINY) == [1, 0, 2]
     assert hoist_loads([norm, bound, free, HALT], TINY) == [0, 1, 2, 3]
+
+
+def test_held_attention():
+    size = {"m": 2, "t": 5, "d_tiles": 1, "v_tiles": 1}
+    place = {"w_base": 10, "w_stride": 1, "v_base": 20, "v_stride": 2, "y_base": 40, "y_slot": 9}
+    first = ins("attend", Flag.HOLD, **size, **place)
+    last = ins("attend", Flag.CONTINUE, **size, **place)
+    assert effects(first, TINY).reads.keys() == {"scratchpad", "slots"}
+    assert not effects(first, TINY).writes
+    # Keys are loaded again once the run that reads them has ended; the chain itself never waits.
+    keys = ins("load", base=10, slot=30, **LOAD)
+    assert tokens(keys, first, keys, last) == [
+        ">matrix",
+        "<load >load",
+        "<matrix >matrix",
+        "<load",
+    ]
+    result = ins("store", base=40, address=64, **LOAD)
+    assert tokens(first, last, result) == ["", ">store", "<matrix"]
 
 
 def test_effects_of_rows_with_gaps():
