@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
+from celosia.platforms.floorplan import place_arrays
 from celosia.platforms.tools import run_tool, tool_version
 
 __all__ = ["TOOLS", "Build", "build_bitstream"]
@@ -58,7 +59,7 @@ def build_bitstream(
     Parameters
     ----------
     platform : Platform
-        The board, of the package amaranth_boards.
+        The board, of the package amaranth_boards, with its `multiplier_sites`.
     design : Elaboratable
         What to build.
     cache : Path
@@ -91,8 +92,13 @@ def build_bitstream(
         progress("synthesising")
         plan.extract(folder)
         run_tool("yosys", arguments["yosys"], folder, log=f"{_NAME}.rpt")
+        netlist = folder / f"{_NAME}.json"
+        cells = json.loads(netlist.read_text())
+        if place_arrays(cells, platform.multiplier_sites, top=_NAME):
+            netlist.write_text(json.dumps(cells))
 
-    synthesis = _once(cache, "synthesis", [plan.digest().hex(), versions["yosys"]], synthesise)
+    inputs = [plan.digest().hex(), versions["yosys"], repr(platform.multiplier_sites)]
+    synthesis = _once(cache, "synthesis", inputs, synthesise)
 
     routes = {}
     for seed in range(1, seeds + 1):

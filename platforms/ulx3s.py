@@ -14,10 +14,14 @@ from amaranth_boards.ulx3s import (
 from celosia.errors import ConfigError
 from celosia.platforms.ecp5 import ECP5Cells
 from celosia.platforms.ecp5_pll import ECP5Clock, PLLSettings, solve_pll
+from celosia.platforms.floorplan import MultiplierSites
 from celosia.rtl.bridge import UARTBridge
 from celosia.rtl.uart import baud_divisor
 
 __all__ = ["ULX3S12F", "ULX3S25F", "ULX3S45F", "ULX3S85F", "BoardTop", "ULX3SBoard"]
+
+#: The 12F and the 25F are one die.
+_SITES_25 = MultiplierSites((13,), (*range(4, 23, 9), *range(33, 61, 9)))
 
 
 class BoardTop(Elaboratable):
@@ -90,6 +94,7 @@ class ULX3SBoard(ECP5Cells):
     flip_flops: int
     multipliers: int
     block_rams: int
+    multiplier_sites: MultiplierSites
 
     @property
     def required_tools(self) -> list[str]:
@@ -128,6 +133,7 @@ class ULX3S12F(ULX3SBoard, ULX3S_12F_Platform):
     luts = flip_flops = 24_288
     multipliers = 28
     block_rams = 56
+    multiplier_sites = _SITES_25
 
 
 class ULX3S25F(ULX3SBoard, ULX3S_25F_Platform):
@@ -137,6 +143,7 @@ class ULX3S25F(ULX3SBoard, ULX3S_25F_Platform):
     luts = flip_flops = 24_288
     multipliers = 28
     block_rams = 56
+    multiplier_sites = _SITES_25
 
 
 class ULX3S45F(ULX3SBoard, ULX3S_45F_Platform):
@@ -146,6 +153,7 @@ class ULX3S45F(ULX3SBoard, ULX3S_45F_Platform):
     luts = flip_flops = 43_848
     multipliers = 72
     block_rams = 108
+    multiplier_sites = MultiplierSites((22, 46), (*range(4, 32, 9), *range(42, 79, 9)))
 
 
 class ULX3S85F(ULX3SBoard, ULX3S_85F_Platform):
@@ -155,3 +163,4 @@ class ULX3S85F(ULX3SBoard, ULX3S_85F_Platform):
     luts = flip_flops = 83_640
     multipliers = 156
     block_rams = 208
+    multiplier_sites = MultiplierSites((10, 34, 58), (*range(4, 59, 9), *range(69, 115, 9)))

@@ -1,0 +1,81 @@
+"""Places of an array's multipliers: the sites of the boards, and who lies beside whom."""
+
+from itertools import pairwise
+
+import pytest
+
+from celosia.platforms.boards import BOARDS, board
+from celosia.platforms.floorplan import MultiplierSites, place_arrays
+
+
+def netlist(*sizes):
+    """Return a netlist with arrays of these rows and columns, and another multiplier."""
+    names = [
+        f"machine.array_{index}.pe_{row}_{column}.multiplier.cell"
+        for index, (rows, columns) in enumerate(sizes)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    names.append("machine.requantiser.lane_0.multiplier.upper.cell")
+    cells = {name: {"type": "MULT18X18D", "attributes": {}} for name in names}
+    return {"modules": {"top": {"cells": cells}}}
+
+
+def places(design):
+    """Return the site of each cell that has one, by the cell's name."""
+    cells = design["modules"]["top"]["cells"].items()
+    return {name: cell["attributes"]["BEL"] for name, cell in cells if cell["attributes"]}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_boards_know_all_their_sites(name):
+    sites = board(name).multiplier_sites
+    names = [site for index in range(len(sites.lines)) for site in sites.line(index)]
+    assert len(set(names)) == len(names) == board(name).multipliers
+
+
+def test_names_are_those_of_nextpnr():
+    # As nextpnr reports where it has placed as many multipliers as the chip has.
+    line = board("ulx3s-85f").multiplier_sites.line(1)
+    assert line[:5] == [
+        "X4/Y34/MULT18_0",
+        "X5/Y34/MULT18_1",
+        "X8/Y34/MULT18_4",
+        "X9/Y34/MULT18_5",
+        "X13/Y34/MULT18_0",
+    ]
+    assert line[-1] == "X119/Y34/MULT18_5"
+
+
+@pytest.mark.parametrize(("rows", "columns", "lines"), [(16, 8, 3), (4, 4, 1), (8, 8, 2)])
+def test_sums_flow_between_neighbours(rows, columns, lines):
+    sites = board("ulx3s-85f").multiplier_sites
+    design = netlist((rows, columns))
+    assert place_arrays(design, sites) == rows * columns
+    found = places(design)
+    assert len(found) == len(set(found.values())) == rows * columns
+    order = {site: (line, i) for line in range(3) for i, site in enumerate(sites.line(line))}
+    widest = -(-columns // lines)
+    for column in range(columns):
+        way = [
+            order[found[f"machine.array_0.pe_{r}_{column}.multiplier.cell"]] for r in range(rows)
+        ]
+        for (line, place), (next_line, next_place) in pairwise(way):
+            assert line == next_line
+            assert 0 < next_place - place <= widest
+    assert {line for line, _ in map(order.get, found.values())} == set(range(lines))
+
+
+def test_an_array_without_room_is_left_to_the_placer():
+    sites = MultiplierSites((13,), (4, 13))
+    design = netlist((4, 4))
+    assert place_arrays(design, sites) == 0
+    assert places(design) == {}
+
+
+def test_arrays_have_lines_of_their_own():
+    sites = board("ulx3s-85f").multiplier_sites
+    design = netlist((16, 3), (16, 6), (4, 4))
+    assert place_arrays(design, sites) == 16 * 9
+    lines = {(name.split(".")[1], site.split("/")[1]) for name, site in places(design).items()}
+    assert lines == {("array_0", "Y10"), ("array_1", "Y34"), ("array_1", "Y58")}
