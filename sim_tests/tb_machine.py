@@ -4,6 +4,7 @@ import json
 import os
 import random
 from itertools import repeat
+from pathlib import Path
 
 import cocotb
 import numpy as np
@@ -75,6 +76,7 @@ async def matches_golden(dut, stall):
     if CONFIG.memory == "axi4":
         await host.write("window_base", BASE)
     memory = IMAGES[0].copy()
+    report = []
     golden = GoldenMachine(CONFIG, memory)
     # One run after the other: each starts in what the last one has left behind.
     for number, image in enumerate(IMAGES):
@@ -92,4 +94,7 @@ async def matches_golden(dut, stall):
         np.testing.assert_array_equal(got, memory, f"program {number}")
         for name in ("instructions", "mac_rows", "saturations"):
             assert await host.read(name) == getattr(result, name), (number, name)
-        dut._log.info("%d cycles, %d rows", await host.read("cycles"), result.mac_rows)
+        report.append({name: await host.read(name) for name in ("cycles", "mac_rows")})
+        dut._log.info("%(cycles)d cycles, %(mac_rows)d rows", report[-1])
+    if "REPORT" in os.environ:
+        Path(os.environ["REPORT"]).write_text(json.dumps(report))

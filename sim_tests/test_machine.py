@@ -24,7 +24,7 @@ CONFIGS = {
 STALLS = {"square": [0.0, 0.5], "tall": [0.3], "wide": [0.0], "chip": [0.0]}
 
 
-def run(config, images, build, stalls=(0.0,)):
+def run(config, images, build, stalls=(0.0,), **env):
     np.save(build / "images.npy", np.stack(images))
     return simulate(
         Accelerator(config),
@@ -33,6 +33,7 @@ def run(config, images, build, stalls=(0.0,)):
         CONFIG=json.dumps(config.to_dict()),
         IMAGES=build / "images.npy",
         STALLS=json.dumps(list(stalls)),
+        **env,
     )
 
 
