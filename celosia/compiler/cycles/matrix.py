@@ -70,6 +70,9 @@ class MatrixUnit:
         self._asked = self._end = -1  # when the last row was asked for, and went
         self._tile_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
         self._row_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
+        # The last passes, all and those with words: when their last row went, and how many.
+        self._gone = deque([(-1, STEPS_AHEAD)], STEPS_AHEAD)
+        self._words_gone = deque([(-1, WORDS_AHEAD)], WORDS_AHEAD)
         self._outputs: deque[tuple[Instruction, int]] = deque()  # blocks that wait
 
     def run(self) -> Process:
@@ -157,10 +160,7 @@ class MatrixUnit:
             # Then its rows go.
             wanted = max(self._end + 1, rows_queued + 2)
             free = drains.free(p.bank) if p.opens else 0
-            if p.from_probabilities:
-                words, ahead = drains.block(), STEPS_AHEAD
-            else:
-                words, ahead = asked + WORD_LATENCY, WORDS_AHEAD
+            words = drains.block() if p.from_probabilities else asked + WORD_LATENCY
             start = max(wanted, free, there, words)
             end = start + p.rows - 1
             stalls.accumulators += max(0, free - wanted)
@@ -168,11 +168,17 @@ class MatrixUnit:
             stalls.rows += p.rows
             tiles.taken, self._end = start, end
 
-            self._asked = max(asked + p.rows - 1, end - ahead + 1)
+            self._asked = max(asked + p.rows - 1, _gone(self._gone, p.rows, end, STEPS_AHEAD) + 1)
+            if not p.from_probabilities:
+                gone = _gone(self._words_gone, p.rows, end, WORDS_AHEAD)
+                self._asked = max(self._asked, gone + 1)
+                self._words_gone.append((end, p.rows))
+            self._gone.append((end, p.rows))
             self._row_pops.append(self._asked)
             tiles.rows.clear()
             if p.from_probabilities:
-                drains.busy.append((start, end))
+                if p.adds:
+                    drains.busy.append((start, end))
                 if p.releases:
                     drains.blocks.popleft()
             else:
@@ -185,3 +191,15 @@ class MatrixUnit:
                 drains.add(p.drain, self._step, start, end)
                 if not (p.drain.scores or p.from_probabilities):
                     self._bank ^= 1
+
+
+def _gone(before: Iterable[tuple[int, int]], rows: int, end: int, ahead: int) -> int:
+    """When the row went that is `ahead` rows before the last one, which goes at `end`."""
+    if rows > ahead:
+        return end - ahead
+    ahead -= rows
+    for last, count in reversed(list(before)):
+        if ahead < count:
+            return last - ahead
+        ahead -= count
+    return -1

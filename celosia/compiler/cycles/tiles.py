@@ -61,18 +61,20 @@ class TileLoader:
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
         """Let the columns go as their words come; return when the last one goes."""
-        first = request = step - 1
-        word = tile.tile
+        request, word = step - 1, tile.tile
+        begin = step
         going = deque([self._go - ahead for ahead in reversed(range(WORDS_AHEAD))])
         for column in range(tile.columns):
             request = max(request, going[0]) + 1
             for run in self.rows:
                 request = run.free(word, request, self.banks)
-            if column == 0:
-                first = request
-            word += tile.tile_stride
+            if column % WORDS_AHEAD == 0:  # the first ones may have come long before the others
+                begin = request
+            if column % WORDS_AHEAD == WORDS_AHEAD - 1 or column == tile.columns - 1:
+                at = word - column % WORDS_AHEAD * tile.tile_stride
+                self.reads.append(Run(begin, request, at, tile.tile_stride))
             going.popleft()
             going.append(max(request + WORD_LATENCY, self.taken + 1, self._go + 1))
             self._go = going[-1]
-        self.reads.append(Run(first, request, tile.tile, tile.tile_stride))
+            word += tile.tile_stride
         return self._go + self.columns - tile.columns
