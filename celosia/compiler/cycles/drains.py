@@ -4,8 +4,8 @@ from collections import deque
 
 from celosia.compiler.cycles.latencies import (
     ACTIVATION,
-    DRAIN_READ,
     DRAIN_QUEUE,
+    DRAIN_READ,
     REQUANTISER,
     ROW_PATH,
     SUM_PATH,

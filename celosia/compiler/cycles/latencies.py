@@ -94,4 +94,3 @@ class Latencies:
             reciprocal=softmax + total + 2 + RECIPROCAL,
             norm_sums=3 + max(1, -(-(config.vector_lanes - 1).bit_length() // 2)) + 2,
         )
-

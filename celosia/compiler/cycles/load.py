@@ -24,9 +24,7 @@ def row_beats(instruction: Instruction, config: MachineConfig) -> int:
     return instruction["words"] * element * config.lanes // config.memory_width
 
 
-def row_requests(
-    instruction: Instruction, config: MachineConfig
-) -> Iterator[tuple[int, int, int]]:
+def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tuple[int, int, int]]:
     """Yield (rows joined, first beat, beats) of each memory request of a LOAD or STORE.
 
     Rows that follow each other at once are joined up to the length of the longest burst.

@@ -13,7 +13,6 @@ from celosia.compiler.cycles.latencies import (
 from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.passes import (
-    OUTPUT,
     Pass,
     key_blocks,
     matmul_passes,

@@ -73,9 +73,7 @@ class ReadClient:
     until the queue has room for it.
     """
 
-    def __init__(
-        self, network: Network, config: MachineConfig, depth: int, reserve: int
-    ) -> None:
+    def __init__(self, network: Network, config: MachineConfig, depth: int, reserve: int) -> None:
         self.depth = depth
         self.reserve = reserve
         self.limit = burst_limit(config, depth)
@@ -185,9 +183,7 @@ class ReadClient:
                 self._left, self._pace = self._bursts.popleft()
             count = min(beats, self._left)
             first = max(start, math.ceil(self._next))
-            last = max(
-                first + (count - 1) * pace, math.ceil(self._next + (count - 1) * self._pace)
-            )
+            last = max(first + (count - 1) * pace, math.ceil(self._next + (count - 1) * self._pace))
             if begin < 0:
                 begin = first
             self._popped += count

@@ -7,7 +7,15 @@ from celosia.compiler.cycles.sequencer import fetches_weights
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction
 
-__all__ = ["OUTPUT", "Drain", "Pass", "key_blocks", "matmul_passes", "output_passes", "score_passes"]
+__all__ = [
+    "OUTPUT",
+    "Drain",
+    "Pass",
+    "key_blocks",
+    "matmul_passes",
+    "output_passes",
+    "score_passes",
+]
 
 #: Accumulator banks of an ATTEND.
 SCORES, OUTPUT = 0, 1

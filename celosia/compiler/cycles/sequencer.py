@@ -67,9 +67,7 @@ class Machine:
 
 def fetches_weights(instruction: Instruction) -> bool:
     """Whether an instruction's stationary tiles come from memory."""
-    return (
-        instruction.opcode is Opcode.MATMUL and Flag.WEIGHTS_IN_MEMORY in instruction.flags
-    )
+    return instruction.opcode is Opcode.MATMUL and Flag.WEIGHTS_IN_MEMORY in instruction.flags
 
 
 def sequence(
@@ -91,9 +89,7 @@ def sequence(
     machine.halted.add(given)
 
 
-def _dispatch(
-    machine: Machine, instruction: Instruction, time: int
-) -> Generator[Times, None, int]:
+def _dispatch(machine: Machine, instruction: Instruction, time: int) -> Generator[Times, None, int]:
     """Wait for room in the queues that an instruction goes to; return when it goes."""
     assert instruction.unit is not None
     queue = machine.queues[instruction.unit]

@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
 
 from celosia.compiler.cycles.latencies import (
     WORD_LATENCY,
