@@ -13,7 +13,7 @@ from celosia.cli.simulate import BandwidthOption, GeneratedOption, LatencyOption
 from celosia.compiler.program import Program
 from celosia.isa import Unit
 from celosia.runtime.attribution import CAUSES
-from celosia.runtime.profile import Profile, make_profile
+from celosia.runtime.profile import Profile, layer_names, make_profile
 
 __all__ = ["profile_command", "profile_program"]
 
@@ -42,6 +42,7 @@ def profile_program(
     from celosia.cli.machines import open_simulation
     from celosia.runtime.host import prepare
 
+    layer_names(program)  # what is wrong with them is said before anything long begins
     sample = choose_samples(program, [source] if source else None, None, 1)[0]
     writes = prepare(program, sample.values)
     with working("generating Verilog"):
@@ -52,7 +53,8 @@ def profile_program(
         device.build(program.window_bytes)
     with working("simulating"):
         run = device.run(program, [writes]).runs[0]
-    return make_profile(program, run, bandwidth=bandwidth)
+    external = program.config.memory == "axi4"
+    return make_profile(program, run, bandwidth=bandwidth if external else 256)
 
 
 def profile_command(
@@ -116,7 +118,7 @@ def profile_command(
 
 def _table(*heads: str) -> Table:
     """Return a table whose columns of text are `layer`, `unit` and `bound`."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for head in heads:
         text = head in ("layer", "unit", "bound")
         table.add_column(head, justify="left" if text else "right", no_wrap=True)
@@ -125,7 +127,7 @@ def _table(*heads: str) -> Table:
 
 def _show_layers(profile: Profile) -> None:
     figures = _table("layer", "cycles", "MAC", "used", "read", "written", "bound", "reached")
-    stalls = _table("layer", "stalls", *CAUSES)
+    stalls = _table("layer", *CAUSES)
     for layer in [*profile.layers, profile.total]:
         style = "bold" if layer is profile.total else None
         figures.add_row(
@@ -139,8 +141,7 @@ def _show_layers(profile: Profile) -> None:
             f"{layer.reached:.1%}",
             style=style,
         )
-        counts = [layer.stalls[cause] for cause in CAUSES]
-        stalls.add_row(layer.name, *map(number, [sum(counts), *counts]), style=style)
+        stalls.add_row(layer.name, *map(number, layer.stalls.values()), style=style)
     out.print(figures)
     out.print()
     out.print(stalls)

@@ -15,7 +15,7 @@ from celosia.runtime.compare import mac_cycles, products
 from celosia.runtime.devices import Run
 from celosia.runtime.timeline import ArrayState, Timeline, read_timeline
 
-__all__ = ["Layer", "Profile", "make_profile", "memory_bytes"]
+__all__ = ["Layer", "Profile", "layer_names", "make_profile", "memory_bytes"]
 
 
 @dataclass
@@ -170,13 +170,17 @@ def make_profile(program: Program, run: Run, *, bandwidth: int = 256) -> Profile
     ------
     CheckFailed
         If events and counters contradict each other.
+    ProgramError
+        If the program does nothing, or its manifest's layers do not fit it.
     """
     if run.events is None:
         raise CheckFailed(f"{program.model}: the run has no events; ask the device for them")
     config = program.config
     code = isa.disassemble(program.image[program.entry :])
-    names = layer_names(program, len(code))
+    names = layer_names(program)
     timeline = read_timeline(run.events, code)
+    if not any(timeline.units):
+        raise ProgramError(f"{program.model}: the program has no instruction but HALT to profile")
     pieces = attribute(timeline, config)
     bytes_per_cycle = config.memory_width * bandwidth / 256
     layers = {name: Layer(name, bytes_per_cycle) for name in dict.fromkeys(names)}
@@ -226,14 +230,15 @@ def _check(program: Program, timeline: Timeline, counters: Mapping[str, int]) ->
             )
 
 
-def layer_names(program: Program, count: int) -> list[str]:
-    """Return the layer of each of the program's instructions.
+def layer_names(program: Program) -> list[str]:
+    """Return the layer of each of the program's instructions; without layers, the model's name.
 
     Raises
     ------
     ProgramError
         If the manifest's layers do not fit the program.
     """
+    count = len(isa.disassemble(program.image[program.entry :]))
     runs = program.extra.get("layers", [[program.model, count]])
     try:
         names = list(chain.from_iterable(repeat(str(name), int(size)) for name, size in runs))

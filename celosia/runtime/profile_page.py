@@ -94,7 +94,7 @@ def _roofline(profile: Profile) -> dict[str, Any]:
     total = profile.total
     peak, slope = profile.program.config.multipliers, total.bandwidth
     layers = [layer for layer in profile.layers if layer.products and layer.cycles]
-    placed = [(layer, layer.intensity) for layer in [*layers, total]]
+    placed = [(layer, layer.intensity) for layer in [*layers, *([total] if layers else [])]]
     known = [intensity for _, intensity in placed if intensity] + [peak / slope]
     rates = [layer.products / layer.cycles for layer, _ in placed] + [peak]
     left, right = floor(log10(min(known))), ceil(log10(max(known))) + 1
