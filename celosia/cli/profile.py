@@ -89,12 +89,19 @@ def profile_command(
 
     One input runs on the generated Verilog. Each cycle belongs to one layer: to that of the row
     which enters the array (MAC), or to that which keeps the next row from it, for one of these
-    causes.
+    causes:
 
-    weights: its tile is on the way from the scratchpad; rows: the row itself is not there yet;
-    accumulators: those that it needs are still being drained; token: it waits for another
-    instruction's result; memory: its weights or operands come from memory, or results go there;
-    issue: its instruction is not there yet.
+    - weights: its tile is on the way from the scratchpad;
+
+    - rows: the row itself, or its probabilities, are not there yet;
+
+    - accumulators: those that it needs are still being drained;
+
+    - token: it waits for another instruction's result;
+
+    - memory: its weights or operands come from memory, or results go there;
+
+    - issue: its instruction is not there yet.
 
     `bound` is what limits a layer, the array or memory; `reached` how near it came to that. Layers
     overlap, so one alone may exceed 100 %.
