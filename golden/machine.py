@@ -183,6 +183,11 @@ class GoldenMachine:
             data = np.ascontiguousarray(values, "<i2").view(np.uint8)
         else:
             data = values.astype(np.uint8)  # the low byte
+            if data.shape[1] % self.config.memory_width:
+                raise ProgramError(
+                    f"rows of {data.shape[1]} bytes are not whole beats of "
+                    f"{self.config.memory_width} bytes"
+                )
         self.state.window.write(instruction["address"], data, pitch=instruction["pitch"])
 
     def _norm(self, instruction: Instruction) -> None:

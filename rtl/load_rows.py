@@ -66,8 +66,6 @@ class RowWriter(wiring.Component):
         written = Signal()
         m.d.comb += written.eq(self.writes.valid & self.writes.ready)
 
-        self._gather(m, begun, last_word, written)
-
         # Where the word goes.
         address = Signal(range(self.config.scratchpad_words), reset_less=True)
         row = Signal.like(address, reset_less=True)
@@ -77,6 +75,7 @@ class RowWriter(wiring.Component):
         rows = Signal(16, reset_less=True)
         first = Signal(reset_less=True)
         ends_row = Signal()
+        self._gather(m, begun, ends_row, last_word, written)
         m.d.comb += [
             next_row.eq(row + job.stride),
             ends_row.eq(words == 1),
@@ -115,20 +114,25 @@ class RowWriter(wiring.Component):
 
         return m
 
-    def _gather(self, m: Module, begun: Signal, last_word: Signal, written: Signal) -> None:
+    def _gather(self, m: Module, begun, ends_row, last_word, written) -> None:
         """Shift beats into a word; the newest are in its upper part."""
         lanes, width = self.config.lanes, self.config.memory_width
         gathered = Signal(16 * lanes, reset_less=True)
-        count = Signal(range(2 * lanes // width))
+        count = Signal(range(max(2 * lanes // width, 2)))
         full = Signal()
+        upper = Signal()  # the second word of int8 of a beat
+        another = Signal()  # another word of the same beat follows
         is_rows8 = Signal()
         completes = Signal()
         taken = Signal()
         m.d.comb += [
             is_rows8.eq(self.i.p.space == Space.ROWS8),
-            completes.eq(count == Mux(is_rows8, lanes // width - 1, 2 * lanes // width - 1)),
+            completes.eq(
+                count == Mux(is_rows8, max(lanes // width, 1) - 1, 2 * lanes // width - 1)
+            ),
+            another.eq(is_rows8 & ~upper & ~ends_row if width > lanes else 0),
             # The beat after the last word is of another job.
-            self.data.ready.eq(begun & ~(full & (last_word | ~self.writes.ready))),
+            self.data.ready.eq(begun & ~(full & (another | last_word | ~self.writes.ready))),
             taken.eq(self.data.valid & self.data.ready),
             self.writes.valid.eq(full),
         ]
@@ -136,11 +140,15 @@ class RowWriter(wiring.Component):
             m.d.sync += [
                 gathered.eq(Cat(gathered, self.data.payload)[8 * width :]),
                 count.eq(Mux(completes, 0, count + 1)),
+                full.eq(completes),
+                upper.eq(0),
             ]
-        with m.If(taken | written):
-            m.d.sync += full.eq(taken & completes)
+        with m.Elif(written):
+            m.d.sync += [full.eq(another), upper.eq(another)]
 
         bytes_8 = gathered[8 * lanes :]
+        if width > lanes:
+            bytes_8 = Mux(upper, bytes_8, gathered[: 8 * lanes])
         for lane in range(lanes):
             m.d.comb += self.writes.p.data[lane].eq(
                 Mux(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -10,11 +10,14 @@ from amaranth.utils import exact_log2
 from celosia.config import MachineConfig
 from celosia.isa import Cause
 from celosia.rtl.axi import BURST_INCR, AXI4Read
-from celosia.rtl.bursts import MemoryRequest, Watchdog
+from celosia.rtl.bursts import MAX_BURST, MemoryRequest, Watchdog
 from celosia.rtl.read_client import ReadClient
 from celosia.rtl.stream import StreamFIFO
 
 __all__ = ["MemoryReader"]
+
+#: Longest latency of the memory, in cycles, that is told from longer ones.
+LATENCY_LIMIT = 255
 
 
 class MemoryReader(wiring.Component):
@@ -25,6 +28,10 @@ class MemoryReader(wiring.Component):
     client has room for it, so `rready` is always high and no client can block another. Clients
     that have less than their reserve go first, and of equal ones that with the lowest index. One
     beat per cycle; a burst per cycle, every other cycle of the same client.
+
+    No more beats are under way than the memory takes cycles to answer, and a burst: what is asked
+    for sooner than needed would only wait at the memory, and what is urgent behind it. That
+    latency is measured whenever nothing else is under way.
 
     A request that leaves the window is dropped and reads nothing. That, an error response, or
     `config.watchdog_cycles` cycles without progress is a fault: it is held until reset, and
@@ -105,11 +112,15 @@ class MemoryReader(wiring.Component):
         number = self.fault_client.shape()
         m.submodules.order = order = StreamFIFO(number, max(3, self.config.outstanding_reads))
 
-        self._issue(m, clients, order)
+        enough = Signal()  # beats are under way
+        self._issue(m, clients, order, enough)
         self._receive(m, clients, order)
+        self._measure(m, order, enough)
         return m
 
-    def _issue(self, m: Module, clients: list[ReadClient], order: StreamFIFO) -> None:
+    def _issue(
+        self, m: Module, clients: list[ReadClient], order: StreamFIFO, enough: Signal
+    ) -> None:
         """Send the bursts, and note whose they are."""
         bus = self.bus
         may_issue = Signal()
@@ -117,6 +128,7 @@ class MemoryReader(wiring.Component):
             may_issue.eq(
                 (bus.arready | ~bus.arvalid)
                 & (order.level < self.config.outstanding_reads)
+                & ~enough
                 & (self.fault == 0)
                 & ~self.stop
             ),
@@ -147,6 +159,31 @@ class MemoryReader(wiring.Component):
                     bus.araddr.eq(client.bursts.p.address),
                     bus.arlen.eq(client.bursts.p.beats - 1),
                 ]
+
+    def _measure(self, m: Module, order: StreamFIFO, enough: Signal) -> None:
+        """Count the beats under way, and the cycles from a burst to its first beat."""
+        bus = self.bus
+        limit = self.config.outstanding_reads * MAX_BURST
+        under_way = Signal(range(limit + 1))
+        asked = Signal(range(MAX_BURST + 1))
+        allowed = Signal(range(LATENCY_LIMIT + MAX_BURST + 1), init=LATENCY_LIMIT + MAX_BURST)
+        alone = Signal()  # the only burst under way has not been answered
+        elapsed = Signal(range(LATENCY_LIMIT + 1))
+        known = Signal()
+        m.d.comb += asked.eq(Mux(bus.arvalid & bus.arready, bus.arlen + 1, 0))
+        m.d.sync += [
+            under_way.eq(under_way + asked - self.beat),
+            # A burst that is on its way to the bus counts a cycle late.
+            enough.eq(under_way + asked >= allowed),
+        ]
+        with m.If(order.i.valid & ~order.o.valid):
+            m.d.sync += [alone.eq(1), elapsed.eq(1)]
+        with m.Elif(alone):
+            m.d.sync += elapsed.eq(Mux(elapsed == LATENCY_LIMIT, elapsed, elapsed + 1))
+        with m.If(alone & self.beat):
+            m.d.sync += [alone.eq(0), known.eq(1)]
+            with m.If(~known | (elapsed + MAX_BURST > allowed)):
+                m.d.sync += allowed.eq(elapsed + MAX_BURST)
 
     def _receive(self, m: Module, clients: list[ReadClient], order: StreamFIFO) -> None:
         """Give the beats to the clients; hold the first fault."""

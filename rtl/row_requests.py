@@ -115,7 +115,10 @@ class RowRequests(wiring.Component):
         """Beats of one row, those of entries rounded up."""
         width = self.config.memory_width
         row16 = rows.words << exact_log2(2 * self.config.lanes // width)
-        row8 = rows.words << exact_log2(self.config.lanes // width)
+        # Two words of int8 may share a beat; a row begins with a new one.
+        shared = max(width // self.config.lanes, 1)
+        row8 = (rows.words << exact_log2(max(self.config.lanes // width, 1))) + (shared - 1)
+        row8 >>= exact_log2(shared)
         entries = [
             ((rows.words << exact_log2(ENTRY_BYTES[space])) + (width - 1)) >> exact_log2(width)
             for space in (Space.PARAMETERS, Space.TABLE)

@@ -130,21 +130,32 @@ class StoreUnit(wiring.Component):
                 ]
 
     def _send(self, m: Module, sent: Signal) -> None:
-        """Cut words into beats."""
+        """Make beats of words."""
         lanes, width = self.config.lanes, self.config.memory_width
         is_rows8 = Signal()
+        low_bytes = Cat(element[:8] for element in self.words.payload)
+        whole = self.words.payload.as_value()
+        m.d.comb += is_rows8.eq(self.instruction.p.space == Space.ROWS8)
+        if width > lanes:
+            # Two words of int8 are one beat.
+            lower = Signal(8 * lanes, reset_less=True)
+            half = Signal()
+            m.d.comb += [
+                self.data.valid.eq(self.words.valid & (~is_rows8 | half)),
+                self.data.payload.eq(Mux(is_rows8, Cat(lower, low_bytes), whole)),
+                sent.eq(self.words.valid & self.words.ready),
+                self.words.ready.eq((is_rows8 & ~half) | self.data.ready),
+            ]
+            with m.If(sent):
+                m.d.sync += [lower.eq(low_bytes), half.eq(is_rows8 & ~half)]
+            return
+
         index = Signal(range(2 * lanes // width))
         last = Signal()
-        low_bytes = Cat(element[:8] for element in self.words.payload)
         m.d.comb += [
-            is_rows8.eq(self.instruction.p.space == Space.ROWS8),
             last.eq(index == Mux(is_rows8, lanes // width - 1, 2 * lanes // width - 1)),
             self.data.valid.eq(self.words.valid),
-            self.data.payload.eq(
-                Mux(is_rows8, low_bytes, self.words.payload.as_value()).word_select(
-                    index, 8 * width
-                )
-            ),
+            self.data.payload.eq(Mux(is_rows8, low_bytes, whole).word_select(index, 8 * width)),
             sent.eq(self.data.valid & self.data.ready & last),
             self.words.ready.eq(self.data.ready & last),
         ]

@@ -113,7 +113,7 @@ def test_powers_of_two(field):
             {"on_chip_bytes": 130},
             r"on_chip_bytes must be a multiple of memory_width \(4\), not 130",
         ),
-        ({"memory_width": 8}, r"memory_width must be at most the lanes .* \(4\), not 8"),
+        ({"memory_width": 16}, r"memory_width must be at most the bytes .* \(8\), not 16"),
         ({"vector_lanes": 8}, r"vector_lanes must be at most the lanes .* \(4\), not 8"),
         (
             {"rows": 16},

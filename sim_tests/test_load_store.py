@@ -102,6 +102,7 @@ def sized(preset, **changes):
         pytest.param(sized("small", scratchpad_banks=1), id="small"),
         pytest.param(sized("ulx3s"), id="ulx3s"),
         pytest.param(sized("bench"), id="bench"),
+        pytest.param(sized("small", memory_width=16), id="word"),
     ],
 )
 def test_moves_rows(config, tmp_path):

@@ -6,6 +6,7 @@ and channels are few, so that work begins early, and so are the last ones.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from celosia.compiler.schedule_plans import Plan
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, Flag, Opcode, Space, assemble
 
-__all__ = ["mha_ffn"]
+__all__ = ["attention", "mha_ffn"]
 
 #: Standard deviation of random int8 values, and of the int16 rows that products make of them.
 INT8_SPREAD, ROW_SPREAD = 74.0, 3000.0
@@ -50,7 +51,7 @@ class Workload:
         """Place random weights; the product of rows of one spread has rows of another."""
         weight = self.rng.integers(-128, 128, (outputs, inputs), np.int8)
         multiplier, shift = scale(to / (spread * INT8_SPREAD * inputs**0.5))
-        bias = self.rng.integers(-1000, 1000, outputs)
+        bias = np.round(self.rng.normal(0, to / 3, outputs)).astype(np.int64)
         parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
         return Matrix(
             name,
@@ -74,6 +75,13 @@ class Workload:
         """Reserve int8 rows in memory; return their address."""
         address = self.memory.reserve(name, rows * columns)
         self.tensors[kind].append(Tensor(name, address, columns, rows, columns, 1.0, "int8"))
+        return address
+
+    def rows(self, kind: str, name: str, rows: int, columns: int) -> int:
+        """Reserve int16 rows in memory, each of whole words; return their address."""
+        pitch = self.builder.words(columns) * self.config.word_bytes
+        address = self.memory.reserve(name, rows * pitch)
+        self.tensors[kind].append(Tensor(name, address, pitch, rows, columns, 1.0))
         return address
 
     def finish(self, model: str, tokens: int) -> Program:
@@ -136,7 +144,7 @@ def mha_ffn(
         "q": work.matrix("q", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
         "k": work.matrix("k", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
         "v": work.matrix("v", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD, tiles=False),
-        "o": work.matrix("o", embed, project, spread=ROW_SPREAD / 4, to=ROW_SPREAD),
+        "o": work.matrix("o", embed, project, spread=ROW_SPREAD, to=ROW_SPREAD),
         "up": work.matrix("up", ffn, embed, spread=ROW_SPREAD, to=ROW_SPREAD),
         "down": work.matrix("down", embed, ffn, spread=ROW_SPREAD, to=INT8_SPREAD / 2),
     }
@@ -149,8 +157,10 @@ def mha_ffn(
     v, weights = pad.take(project, words(tokens)), pad.take(project, words(embed))
     context, wide = pad.take(tokens, words(project)), pad.take(tokens, words(ffn))
     y, out = pad.take(tokens, words(embed)), pad.take(tokens, words(embed))
-    half = tokens // 2
-    blocks = list(runs([half, tokens - half]))
+    most = min(
+        config.attention_rows, config.accumulator_rows * config.columns // project, tokens // 2
+    )
+    blocks = list(runs(cut(tokens, most, most)))
 
     # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
     for first, rows in runs([begin, tokens - begin]):
@@ -191,13 +201,150 @@ def mha_ffn(
     return work.finish("mha_ffn", tokens)
 
 
+#: Keys whose K and Vᵀ are loaded at once, and how many such chunks there is room for.
+CHUNK, CHUNKS = 128, 3
+#: Rows of the first and the last block of queries, and keys of the first chunk of all.
+EDGE, FIRST_KEYS = 32, 16
+
+
+def attention(
+    config: MachineConfig, *, queries: int, keys: int, width: int, causal: bool = False
+) -> Program:
+    """Return one head of attention over K and Vᵀ in memory, which stream through a ring.
+
+    The buffers do not depend on the number of keys.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+    queries, keys, width : int
+        Shape.
+    causal : bool
+        Whether each query sees only the keys up to its own; the queries are those of the last
+        keys.
+    """
+    work = Workload(config)
+    builder, lanes = work.builder, config.lanes
+    q_address, k_address = (
+        work.tensor("inputs", name, rows, width) for name, rows in (("q", queries), ("k", keys))
+    )
+    v_address = work.tensor("inputs", "v", width, keys)
+    words = builder.words(width)
+    y_pitch = words * config.word_bytes
+    target = work.rows("outputs", "y", queries, width)
+
+    most = min(config.attention_rows, config.accumulator_rows * config.columns // width)
+    pad = builder.pad
+    ring = [(pad.take(CHUNK, words), pad.take(width, CHUNK // lanes)) for _ in range(CHUNKS)]
+    places = [(pad.take(most, words), pad.take(most, words)) for _ in range(2)]
+    logits = scale(64 * 2.0 / (INT8_SPREAD**2 * width**0.5))
+
+    jobs = []
+    for index, (first, rows) in enumerate(runs(edged(queries, most))):
+        q, y = (place.part(0, rows) for place in places[index % 2])
+        position = keys - queries + first  # of the first query
+        end = position + rows if causal else keys
+        for begin, count in runs(cut(end, CHUNK, CHUNK if index else FIRST_KEYS)):
+            k, v = ring[len(jobs) % CHUNKS]
+            run = Run(
+                first=first,
+                begin=begin,
+                ends=begin + count == end,
+                diagonal=position - begin if causal else count,
+                q=q,
+                k=k.part(0, count),
+                v=v.columns(0, ceil_div(count, lanes)),
+                y=y,
+            )
+            jobs.append(run)
+
+    def load(run: Run) -> None:
+        if not run.begin:
+            builder.load(run.q, q_address + run.first * width, space=Space.ROWS8, pitch=width)
+        builder.load(run.k, k_address + run.begin * width, space=Space.ROWS8, pitch=width)
+        builder.load(run.v, v_address + run.begin, space=Space.ROWS8, pitch=keys)
+
+    # Each run is loaded behind the one before.
+    load(jobs[0])
+    for run, following in zip(jobs, [*jobs[1:], None], strict=True):
+        if following:
+            load(following)
+        flags = Flag.CONTINUE if run.begin else Flag(0)
+        flags |= Flag(0) if run.ends else Flag.HOLD
+        masks = {}
+        if run.diagonal < run.k.rows - 1:
+            flags |= Flag.CAUSAL
+            masks = {"diagonal": run.diagonal}
+        attend(builder, run.q, run.k, run.v, run.y, logits, flags, **masks)
+        if run.ends:
+            builder.store(run.y, target + run.first * y_pitch)
+    return work.finish("attention", queries)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A block of queries and a run of keys.
+
+    Attributes
+    ----------
+    first, begin : int
+        First query, and first key.
+    ends : bool
+        It is the last run of its queries.
+    diagonal : int
+        Last key of the run that the first query sees.
+    q, k, v, y : Region
+        Operands and result.
+    """
+
+    first: int
+    begin: int
+    ends: bool
+    diagonal: int
+    q: Region
+    k: Region
+    v: Region
+    y: Region
+
+
+def edged(rows: int, most: int) -> list[int]:
+    """Cut rows into blocks of at most `most`, the first and the last of `EDGE`."""
+    if rows <= 2 * EDGE:
+        return [rows]
+    between = rows - 2 * EDGE
+    blocks = ceil_div(between, most)
+    step = ceil_div(ceil_div(between, blocks), EDGE) * EDGE
+    sizes = [step] * (between // step)
+    return [EDGE, *sizes, *([between % step] if between % step else []), EDGE]
+
+
+def cut(count: int, most: int, first: int) -> list[int]:
+    """Cut a number into pieces of at most `most`: the first one of `first`, then twice as much."""
+    sizes = []
+    size = first
+    while count:
+        sizes.append(min(size, count))
+        count -= sizes[-1]
+        size = min(2 * size, most)
+    return sizes
+
+
 def attend(
-    builder: Builder, q: Region, k: Region, v: Region, y: Region, logits: tuple[int, int]
+    builder: Builder,
+    q: Region,
+    k: Region,
+    v: Region,
+    y: Region,
+    logits: tuple[int, int],
+    flags: Flag = Flag(0),  # noqa: B008 - immutable
+    **masks: int,
 ) -> None:
-    """Append full attention of a block of queries."""
+    """Append attention of a block of queries to a run of keys."""
     config = builder.config
     builder.emit(
         Opcode.ATTEND,
+        flags,
         m=q.rows,
         t=k.rows,
         d_tiles=q.words * config.lanes // config.rows,
@@ -208,4 +355,5 @@ def attend(
         **k.operand("w"),
         **v.operand("v"),
         **y.operand("y"),
+        **masks,
     )
