@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from celosia.compiler.cycles.counters import count
 from celosia.compiler.cycles.latencies import (
     FETCH_AHEAD,
     RESERVED_TILES,
@@ -36,7 +37,7 @@ class Prediction:
     spans : tuple of (int, int)
         For each instruction, when it started, its tokens being there, and when it had ended.
     counters : mapping of str to int
-        Those of `isa.COUNTERS` that are predicted.
+        Those of the machine, by their names in `isa.COUNTERS`, but for the saturations.
     """
 
     cycles: int
@@ -99,13 +100,9 @@ def predict(
             spans[index] = (start, end)
             last = max(last, end)
     spans[-1] = (last, last + 1)
-    counters = {
-        "mac_rows": stalls.rows,
-        "stall_weights": stalls.tiles,
-        "stall_accumulators": stalls.accumulators,
-        "memory_reads": channel.beats,
-    }
-    return Prediction(last + 2, tuple(spans), counters)
+    cycles = last + 2
+    counters = {"cycles": cycles, **count(machine, stalls, channel)}
+    return Prediction(cycles, tuple(spans), counters)
 
 
 def _run(network: Network, channel: ReadChannel) -> None:

@@ -20,8 +20,8 @@ def row_beats(instruction: Instruction, config: MachineConfig) -> int:
     space = Space(instruction["space"])
     if space in ENTRY_BYTES:
         return -(-instruction["words"] * ENTRY_BYTES[space] // config.memory_width)
-    element = 2 if space is Space.ROWS16 else 1
-    return instruction["words"] * element * config.lanes // config.memory_width
+    word = config.word_bytes if space is Space.ROWS16 else config.lanes
+    return -(-instruction["words"] * word // config.memory_width)
 
 
 def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tuple[int, int, int]]:
@@ -73,7 +73,10 @@ def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times
             end = last + (instruction["words"] - 1) % pace
         else:
             beats = row_beats(instruction, config) * instruction["rows"]
-            _, last = yield from client.take(beats, begin, 1)
-            end = last + 1
+            # A beat may hold two words, which are written in two cycles.
+            shared = space is Space.ROWS8 and config.memory_width > config.lanes
+            pace = min(2 if shared else 1, instruction["words"])
+            _, last = yield from client.take(beats, begin, pace)
+            end = last + (pace if instruction["words"] % 2 == 0 else 1)
         written.add(end)
         queue.end(end + WRITE_LATENCY)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from celosia.compiler.cycles.latencies import DISTRIBUTED_DEPTH, burst_limit
+from celosia.compiler.cycles.latencies import BURST_BEATS, DISTRIBUTED_DEPTH, burst_limit
 from celosia.compiler.cycles.network import Network, Times
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
@@ -18,6 +18,9 @@ STAGES = 2
 FITS = 2
 #: Cycles from the last beat of a burst on the bus until another one may take its place.
 DONE = 2
+#: Cycles from a beat on the bus until it does not count as under way; cycles of the measured
+#: latency beyond the memory's own, and the longest one that is measured.
+COUNTED, MEASURED, LATENCY_LIMIT = 3, 2, 255
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,7 @@ class ReadChannel:
     """The bus to read memory: one burst is issued after the other, and beats come in that order.
 
     Clients that have less than their reserve go first, and of equal ones the first of `clients`.
+    No more beats are under way than the memory takes cycles to answer, and a burst.
     """
 
     def __init__(
@@ -215,14 +219,38 @@ class ReadChannel:
         self._latency = timing.latency
         self._pace = timing.beat_cycles(config)
         self._on_chip = config.memory == "on_chip"
-        self._slot = 0  # when the next burst can be issued
+        self._slot = 0  # when the last address was on the bus
+        self._last = 0  # beats of the last burst
         self._bus = 0.0  # when the next beat can be on the bus
         self._ends: deque[int] = deque([-DONE] * config.outstanding_reads)
+        # Beats that may be under way, once the latency has been measured on the first burst.
+        self._allowed = min(timing.latency + MEASURED, LATENCY_LIMIT) + BURST_BEATS
+        self._known = -1
+        # Bursts that may still be under way: beats up to its end, and when the last one comes.
+        self._bursts: deque[tuple[int, float]] = deque()
 
     def next_issue(self) -> int | None:
         """When the next burst is issued; None if nobody wants one."""
         ready = [time for client in self.clients if (time := client.ready()) is not None]
-        return max(min(ready), self._slot, self._ends[0] + DONE) if ready else None
+        if not ready:
+            return None
+        time = max(min(ready), self._slot, self._ends[0] + DONE)
+        if 0 <= self._known <= time:
+            # A burst on its way to the bus does not count yet.
+            while self._bursts[0][0] <= self.beats - self._last - self._allowed:
+                self._bursts.popleft()
+            time = max(time, self._room(self.beats - self._last))
+            if time > self._slot:
+                time = max(time, self._room(self.beats))
+        return time
+
+    def _room(self, beats: int) -> int:
+        """When less than the allowed beats of so many are under way."""
+        need = beats - self._allowed + 1
+        if need <= 0:
+            return 0
+        total, last = next(burst for burst in self._bursts if burst[0] >= need)
+        return math.ceil(last - (total - need) * self._pace) + COUNTED
 
     def issue(self, time: int) -> None:
         """Issue a burst."""
@@ -241,5 +269,9 @@ class ReadChannel:
         self._slot = address
         self._bus = start + beats * self._pace
         self._ends.append(math.ceil(self._bus - self._pace))
+        if self._known < 0:
+            self._known = math.ceil(start) + COUNTED
         self.beats += beats
+        self._last = beats
+        self._bursts.append((self.beats, self._bus - self._pace))
         first.arrive(beats, start, self._pace)

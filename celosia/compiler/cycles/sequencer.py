@@ -61,6 +61,7 @@ class Machine:
         self.prefetched = network.times()
         self.prefetch_taken = network.times()
         self.reads = Reads(config.scratchpad_banks)
+        self.beats_written = 0
         #: When HALT, and everything read after it, has been taken.
         self.halted = network.times()
 

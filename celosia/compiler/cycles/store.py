@@ -39,6 +39,7 @@ def store_rows(machine: Machine, timing: MemoryTiming) -> Process:
                     words.push_row(writer)
                 writer.issue(count, words.when(writer.claimed + count))
                 beat, beats = beat + count, beats - count
+        machine.beats_written += writer.claimed
         queue.taken.add(writer.end)
         queue.end(writer.end)
 
@@ -49,8 +50,11 @@ class _Words:
     def __init__(
         self, instruction: Instruction, config: MachineConfig, reads: Reads, start: int
     ) -> None:
-        element = 2 if Space(instruction["space"]) is Space.ROWS16 else 1
-        self.beats = element * config.lanes // config.memory_width
+        is_rows16 = Space(instruction["space"]) is Space.ROWS16
+        word = config.word_bytes if is_rows16 else config.lanes
+        # A word is several beats, or two words are one.
+        self.beats = max(1, word // config.memory_width)
+        self.shared = max(1, config.memory_width // word)
         self.words = instruction["words"]
         self.pushed = 0  # beats
         #: When the next word can be asked for.
@@ -67,6 +71,9 @@ class _Words:
             time = max(self.time, self._sent[0] + 1)
             time = self._reads.granted(self._row + word, time)
             self.time = time + 1
+            if (word + 1) % self.shared:
+                self._sent.append(max(time + WORD_LATENCY, self._sent[-1] + 1))
+                continue
             self.pushed += self.beats
             begin = max(time + WORD_LATENCY, self._sent[-1] + 1)
             self._sent.append(max(begin + self.beats - 1, writer.room(self.pushed)))
