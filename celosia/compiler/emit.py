@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from celosia.compiler.dependencies import hoist_loads, insert_tokens
 from celosia.compiler.graph import BertEmbedding, Encoder, PatchEmbedding
 from celosia.compiler.layout import MemoryLayout, ceil_div
 from celosia.compiler.layout_model import place_model
@@ -37,12 +36,8 @@ def emit_program(model: QuantisedEncoder, config: MachineConfig, tokens: int) ->
     shape = Shape(tokens, encoder.hidden, _input_width(encoder), _pooled_rows(encoder, tokens))
     found = schedule(placed, shape, config, memory, encoder.name)
 
-    order = hoist_loads(found.program, config)
-    program = [found.program[index] for index in order]
-    labels = [found.labels[index] for index in order]
-    entry = memory.place("program", bytes(len(program) * INSTRUCTION_BYTES))
-    linked = insert_tokens([memory.linked(ins) for ins in program], config)
-    memory.image[entry:] = assemble(linked)
+    entry = memory.place("program", bytes(len(found.program) * INSTRUCTION_BYTES))
+    memory.image[entry:] = assemble([memory.linked(ins) for ins in found.program])
     return Program(
         config=config,
         model=encoder.name,
@@ -53,7 +48,7 @@ def emit_program(model: QuantisedEncoder, config: MachineConfig, tokens: int) ->
         tokens=tokens,
         entry=entry,
         host=_host_arrays(encoder),
-        extra=_extra(model, found, labels, tokens),
+        extra=_extra(model, found, tokens),
     )
 
 
@@ -91,9 +86,7 @@ def _host_arrays(encoder: Encoder) -> dict[str, NDArray[Any]]:
     return {"words": embedding.words, "positions": embedding.positions, "types": embedding.types}
 
 
-def _extra(
-    model: QuantisedEncoder, found: Schedule, labels: list[str], tokens: int
-) -> dict[str, Any]:
+def _extra(model: QuantisedEncoder, found: Schedule, tokens: int) -> dict[str, Any]:
     """Return what the host and the reports need, as plain values."""
     encoder = model.encoder
     extra: dict[str, Any] = {
@@ -103,7 +96,7 @@ def _extra(
         "parameters": int(encoder.parameters),
         "macs": _macs(encoder, tokens),
         # Runs of instructions of one layer, in the order of the program.
-        "layers": [[label, len(list(run))] for label, run in groupby(labels)],
+        "layers": [[label, len(list(run))] for label, run in groupby(found.labels)],
         "plan": {
             "block": found.plan.block,
             "resident": sorted(found.plan.resident),

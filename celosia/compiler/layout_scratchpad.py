@@ -9,7 +9,9 @@ __all__ = ["Arena", "OutOfSpace", "ParameterRing", "Region", "Scratchpad"]
 
 
 class OutOfSpace(Exception):
-    """A plan does not fit; another, more frugal one may."""
+    """A plan does not fit; another, more frugal one may. `layer` is where."""
+
+    layer = ""
 
     def __init__(self, what: str, needed: int, there: int) -> None:
         super().__init__(f"{needed} {what} are needed, {there} are there")

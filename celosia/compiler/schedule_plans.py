@@ -38,22 +38,25 @@ class Plan:
     padded: bool = True
 
 
-def plans(config: MachineConfig, tokens: int) -> Iterator[Plan]:
-    """List plans, the best first."""
-    # Two blocks let the norm of one run behind the products of the other, if a tile of weights
-    # still loads in the time of its rows, with an eighth to spare for what else is loaded.
-    half = ceil_div(tokens, 2)
+def plans(config: MachineConfig, tokens: int) -> Iterator[list[list[Plan]]]:
+    """List plans in groups, those that keep the most in the scratchpad first.
+
+    Within a group are rows of plans, one for each size of a block; of a row, the first plan that
+    fits is the best.
+    """
     loading = ceil_div(config.tile_bytes, config.memory_width)
-    best = half if 8 * half >= 9 * max(loading, config.columns) else tokens
-    best = ceil_div(tokens, ceil_div(tokens, min(best, config.accumulator_rows)))
-    sizes = [best]
+    sizes = [ceil_div(tokens, ceil_div(tokens, config.accumulator_rows))]
     while sizes[-1] > 1:
         sizes.append(ceil_div(sizes[-1], 2))
     # Below this, a tile of weights takes longer to load than its rows take: rather spill.
-    worth = min(best, max(loading, MIN_ROWS))
+    worth = min(sizes[0], max(loading, MIN_ROWS))
     for fits in (lambda size: size >= worth, lambda size: size < worth):
         for resident in (("x", "norm", "context"), ("x", "context"), ("x",), ()):
-            for block in filter(fits, sizes):
-                for lookahead, narrow in ((True, False), (False, False), (False, True)):
-                    yield Plan(block, frozenset(resident), lookahead, narrow)
-    yield Plan(1, frozenset(), lookahead=False, narrow=True, padded=False)
+            yield [
+                [
+                    Plan(block, frozenset(resident), lookahead, narrow)
+                    for lookahead, narrow in ((True, False), (False, False), (False, True))
+                ]
+                for block in filter(fits, sizes)
+            ]
+    yield [[Plan(1, frozenset(), lookahead=False, narrow=True, padded=False)]]
