@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from celosia.compiler.cycles.latencies import BURST_BEATS, LOADS_AHEAD, WRITE_LATENCY
-from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Process, Times
+from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig
 from celosia.isa import Instruction, Space, Unit

@@ -10,7 +10,6 @@ from celosia.compiler.cycles.latencies import (
     WORD_LATENCY,
     WORDS_AHEAD,
 )
-from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.passes import (
     Pass,
@@ -19,6 +18,7 @@ from celosia.compiler.cycles.passes import (
     output_passes,
     score_passes,
 )
+from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.reads import ROWS, Run
 from celosia.compiler.cycles.sequencer import Machine, fetches_weights
 from celosia.compiler.cycles.tiles import TileLoader

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 
 from celosia.compiler.cycles.latencies import FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY
-from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Network, Process, Times
+from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.reads import Reads
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, Flag, Instruction, Opcode, Unit

@@ -11,8 +11,9 @@ from celosia.compiler.cycles.latencies import (
     burst_limit,
 )
 from celosia.compiler.cycles.load import row_requests
-from celosia.compiler.cycles.memory import FITS, STAGES, MemoryTiming
+from celosia.compiler.cycles.memory import MemoryTiming
 from celosia.compiler.cycles.network import Alarm, Process
+from celosia.compiler.cycles.read_client import FITS, STAGES
 from celosia.compiler.cycles.reads import Reads
 from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Generator
 
 from celosia.compiler.cycles.latencies import STEPS_AHEAD, WORD_LATENCY, WORDS_AHEAD
-from celosia.compiler.cycles.memory import ReadClient
 from celosia.compiler.cycles.network import Times
 from celosia.compiler.cycles.passes import Pass
+from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.reads import TILES, Reads, Run
 from celosia.config import MachineConfig
 
