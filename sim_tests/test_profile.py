@@ -215,11 +215,11 @@ TIMES = [(2, 10), (12, 35), (36, 44), (48, 66)]
 CYCLES = 70
 
 
-def events_by_hand():
-    what = dict(ARRAY)
-    for (start, end), instruction in zip(TIMES, BY_HAND, strict=False):
+def events_by_hand(code=BY_HAND, times=TIMES, array=ARRAY):
+    what = dict(array)
+    for (start, end), instruction in zip(times, code, strict=False):
         for cycle, bit in ((start, 7), (end, 11)):
-            state = what.get(cycle, [ARRAY[at] for at in ARRAY if at <= cycle][-1])
+            state = what.get(cycle, [array[at] for at in array if at <= cycle][-1])
             what[cycle] = state | 1 << bit + instruction.unit
     rows = [(cycle, bits, 0, 0) for cycle, bits in sorted(what.items())]
     return np.array([*rows, (CYCLES, 0, 0, 0)], np.uint32)
@@ -244,6 +244,25 @@ def test_causes_by_hand():
         (55, 57, 3, "rows"),
         (57, 60, 3, MAC),
         (60, 70, 3, "token"),  # the end of the run waits for its last result
+    ]
+
+
+@pytest.mark.parametrize(("end", "expected"), [(40, (2, "token")), (46, (3, "memory"))])
+def test_the_last_token_decides(end, expected):
+    first, product, norm, second, halt = BY_HAND
+    second = Instruction(Opcode.MATMUL, PRODUCT, wait=tokens(LOAD, VECTOR))
+    code = [first, product, norm, first, second, halt]
+    times = [*TIMES[:3], (15, end), TIMES[3]]
+    array = dict(sorted({**ARRAY, 42: BANK, max(end, 44): 0}.items()))
+    timeline = read_timeline(events_by_hand(code, times, array), code)
+    pieces = attribute(timeline, TINY.replace(rows=4, columns=4))
+    found = [(p.begin, p.end, p.span.index, p.cause) for p in pieces if 30 <= p.begin < 48]
+    last = max(end, 44) + 1
+    assert found == [
+        (30, 42, *expected),
+        (42, last - 1, 4, "accumulators"),
+        (last - 1, last, *expected),  # the token is given in this cycle
+        (last, 48, 4, "issue"),
     ]
 
 

@@ -54,7 +54,7 @@ class Timeline:
     cycles : int
         How long it took.
     units : tuple of tuple of Span
-        The instructions of each unit, in order; unlike starts, ends do not overlap.
+        The instructions of each unit; they start in this order, and end in it.
     waits : tuple of tuple of (int, int)
         When the next instruction of each unit waited for tokens: first cycle, cycle after.
     array : tuple of (int, int, ArrayState)
