@@ -15,11 +15,13 @@ from celosia.compiler.cycles.latencies import (
     Latencies,
 )
 from celosia.compiler.cycles.passes import Drain
-from celosia.compiler.cycles.reads import RESIDUALS, Reads, Run
+from celosia.compiler.cycles.reads import RESIDUALS, Reads, Run, Writes
 from celosia.config import MachineConfig
 
 __all__ = ["Drains"]
 
+#: Cycles from a row read to its result.
+RESULT = DRAIN_READ + REQUANTISER + ACTIVATION
 #: Cycles from the first row of a drain until its lanes can be prepared for the next one.
 LANES_TAKEN = 3
 
@@ -30,12 +32,13 @@ class Drains:
     They are worked out when somebody asks, as sums that come later may keep a bank busy.
     """
 
-    def __init__(self, config: MachineConfig, reads: Reads) -> None:
+    def __init__(self, config: MachineConfig, reads: Reads, writes: Writes) -> None:
         latencies = Latencies.of(config)
         self.lanes = config.lanes
         self.to_sums = ROW_PATH + latencies.array
         self.to_probabilities = DRAIN_READ + REQUANTISER + latencies.softmax + 1
         self.to_reciprocals = DRAIN_READ + REQUANTISER + latencies.reciprocal + 1
+        self._writes = writes.runs
         self._reads = reads.runs[RESIDUALS]
         self._residuals = reads.reader(RESIDUALS)
         self._asked = 0  # when the last word of a residual was asked for
@@ -136,10 +139,13 @@ class Drains:
             self.blocks.append(last + self.to_probabilities)
             if drain.final:
                 self._reciprocals.append(last + self.to_reciprocals)
+        elif drain.rows:
+            written = last + RESULT
+            self._writes.append((written - rows + 1, written))
         if drain.output and drain.ends:
             self._reciprocals.popleft()
         if drain.ends:
-            self.done = last + DRAIN_READ + REQUANTISER + ACTIVATION + WRITE_LATENCY
+            self.done = last + RESULT + WRITE_LATENCY
             self.busy.clear()
 
     def _ask(self, word: int, time: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from celosia.compiler.cycles.latencies import BURST_BEATS, LOADS_AHEAD, WRITE_LATENCY
-from celosia.compiler.cycles.network import Process, Times
+from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig
@@ -72,11 +72,15 @@ def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times
             _, last = yield from client.take(beats, begin, pace)
             end = last + (instruction["words"] - 1) % pace
         else:
-            beats = row_beats(instruction, config) * instruction["rows"]
-            # A beat may hold two words, which are written in two cycles.
-            shared = space is Space.ROWS8 and config.memory_width > config.lanes
-            pace = min(2 if shared else 1, instruction["words"])
-            _, last = yield from client.take(beats, begin, pace)
-            end = last + (pace if instruction["words"] % 2 == 0 else 1)
+            # A word is one beat or more, or two words that are written in two cycles.
+            words, beats = instruction["words"], row_beats(instruction, config)
+            pace = -(-words // beats)
+            end = begin
+            for _ in range(instruction["rows"]):
+                first, last = yield from client.take(beats, end, pace)
+                yield Alarm(last)  # by then, what else is written is known
+                end = last + words - (beats - 1) * pace if pace > 1 else last + 1
+                word = max(1, beats // words)
+                end = machine.writes.delayed(first + word, end, word)
         written.add(end)
         queue.end(end + WRITE_LATENCY)

@@ -63,7 +63,7 @@ class MatrixUnit:
         self.stalls = stalls
         self.reads = machine.reads.runs[ROWS]
         self.tiles = TileLoader(machine.config, client, machine.reads)
-        self.drains = Drains(machine.config, machine.reads)
+        self.drains = Drains(machine.config, machine.reads, machine.writes)
         self._bank = 0
         self._step = 0  # when the last step left the walkers
         self._asked = self._end = -1  # when the last row was asked for, and went

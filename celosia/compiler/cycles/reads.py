@@ -1,8 +1,9 @@
-"""Who reads which bank of the scratchpad when: of several, the first reader gets it."""
+"""Who reads which bank of the scratchpad when, and who writes: of several, the first one does."""
 
+from itertools import islice
 from typing import NamedTuple
 
-__all__ = ["RESIDUALS", "ROWS", "TILES", "Reader", "Reads", "Run"]
+__all__ = ["RESIDUALS", "ROWS", "TILES", "Reader", "Reads", "Run", "Writes"]
 
 #: Readers of the matrix unit, which come before those of the other units.
 ROWS, TILES, RESIDUALS = range(3)
@@ -59,3 +60,22 @@ class Reader:
                     at += 1
             if time == asked:
                 return time
+
+
+class Writes:
+    """When the matrix unit writes, a word a cycle, which comes before what is loaded."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, int]] = []
+        self._next = 0
+
+    def delayed(self, first: int, last: int, pace: int) -> int:
+        """When the last of words is written that are ready from `first` to `last`, at a pace."""
+        while self._next < len(self.runs) and self.runs[self._next][1] < first:
+            self._next += 1
+        for begin, end in islice(self.runs, self._next, None):
+            if begin > last:
+                break
+            waits = first if begin <= first else begin + (first - begin) % pace
+            last += max(0, end + 1 - waits)
+        return last

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from celosia.compiler.cycles.latencies import FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY
 from celosia.compiler.cycles.network import Network, Process, Times
 from celosia.compiler.cycles.read_client import ReadClient
-from celosia.compiler.cycles.reads import Reads
+from celosia.compiler.cycles.reads import Reads, Writes
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, Flag, Instruction, Opcode, Unit
 
@@ -61,6 +61,7 @@ class Machine:
         self.prefetched = network.times()
         self.prefetch_taken = network.times()
         self.reads = Reads(config.scratchpad_banks)
+        self.writes = Writes()
         self.beats_written = 0
         #: When HALT, and everything read after it, has been taken.
         self.halted = network.times()
