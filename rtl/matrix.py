@@ -90,8 +90,9 @@ class MatrixUnit(wiring.Component):
 
     The walker takes instructions apart into passes; tiles, rows and drains have queues of their
     own, so that tiles load, rows stream and accumulators drain at once, also across instructions.
-    An instruction is taken when its last step has been queued; `done` comes when its last
-    result can be read, in order.
+    An instruction is taken when its last step, or that of an ATTEND's scores, has been queued;
+    `done` comes when its last result can be read, or all operands of an ATTEND that holds have
+    been, in order.
 
     Members
     -------

@@ -111,14 +111,14 @@ class Writer:
             **self.tensor("y", y),
         )
 
-    def attend(self, q: int, k: int, v: int, y: int) -> None:
-        """A chain of runs, each over other keys and with other masks.
+    def attend(self, q: int, k: int, v: int, y: int, *, brief: bool = False) -> None:
+        """A chain of runs, each over other keys and with other masks; one block if `brief`.
 
         Q, K and Vᵀ of the runs to come may be loaded again in between. The exponents of Vᵀ must
         not change: its values are narrow then.
         """
         config, rng = self.config, self.rng
-        runs = int(rng.choice([1, 1, 2, 3, 5]))
+        runs = 1 if brief else int(rng.choice([1, 1, 2, 3, 5]))
         reloads = runs > 1 and rng.random() < 0.5
         if reloads:
             self.load(v, narrow=True)
@@ -128,6 +128,7 @@ class Writer:
             # Whole blocks of keys are left out at the start of the run.
             block = int(rng.integers(0, min(16 // config.lanes, WORDS)))
             first = block * config.lanes
+            last = first + config.lanes if brief else min(16, WORDS * config.lanes)
             flags = self.flags(F.KEEP_EXPONENT, F.CAUSAL, F.WINDOW)
             flags |= F.CONTINUE if run else NONE
             flags |= F.HOLD if run < runs - 1 else NONE
@@ -139,7 +140,7 @@ class Writer:
                 Opcode.ATTEND,
                 flags,
                 m=m,
-                t=self.count(min(16, WORDS * config.lanes) - first),
+                t=self.count(last - first),
                 d_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
                 v_tiles=v_tiles,
                 multiplier=int(rng.integers(1 << 14, 1 << 15)),
@@ -214,6 +215,8 @@ def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarr
             writer.matmul(a, b, c, d)
         elif kind == "attend":
             writer.attend(a, b, c, d)
+            if rng.random() < 0.5:  # one that need not wait for it, and soon comes to its end
+                writer.attend(b, a, c, d, brief=True)
         elif kind == "norm":
             writer.norm(a, b, c)
         elif kind == "load":

@@ -7,6 +7,7 @@ import pytest
 from harness import simulate
 from random_programs import SIZE, random_image
 
+from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
 from celosia.isa import Flag, Instruction, Opcode, Space, Unit, assemble
 from celosia.rtl.top import Accelerator
@@ -45,6 +46,43 @@ def test_random_programs(name, tmp_path):
     assert run(config, images, tmp_path, STALLS[name]) == len(STALLS[name])
 
 
+def test_values_are_loaded_again_behind_a_run(tmp_path):
+    """The load waits until the last tile of Vᵀ is in the array, and no longer than that."""
+    # On-chip memory answers fast enough to overtake.
+    config = CONFIGS["chip"]
+    m, lanes, tiles = 4, config.lanes, 16  # short passes, many tiles
+    rows = tiles * config.columns
+    tensors = {"x": (0, 0), "w": (64, 16), "v": (128, 32), "y": (256, 128)}
+    places = {
+        f"{name}_{part}": value
+        for name, (base, slot) in tensors.items()
+        for part, value in (("base", base), ("stride", 1), ("slot", slot))
+    } | {"y_stride": 16}
+
+    def fill(name: str, address: int, first: int, rows: int) -> Instruction:
+        base, slot = tensors[name]
+        move = {"address": address, "pitch": lanes, "rows": rows, "words": 1, "stride": 1}
+        move |= {"base": base + first, "slot": slot + first, "space": Space.ROWS8}
+        return Instruction(Opcode.LOAD, move)
+
+    size = {"m": m, "t": lanes, "d_tiles": 1, "v_tiles": tiles}
+    scale = {"multiplier": 20000, "shift": 20}
+    program = [fill("x", 0x1000, 0, m), fill("w", 0x1100, 0, lanes), fill("v", 0x1200, 0, rows)]
+    runs = 6
+    for index in range(runs):
+        flags = (Flag.CONTINUE if index else Flag(0)) | (Flag.HOLD if index < runs - 1 else Flag(0))
+        program.append(Instruction(Opcode.ATTEND, size | scale | places, flags))
+        if index < runs - 1:
+            # The rows of the last tile: read last.
+            program.append(fill("v", 0x1400 + 16 * index, rows - config.columns, config.columns))
+    result = {"address": 0x2000, "pitch": 128, "rows": m, "words": 16, "base": 256, "stride": 16}
+    program.append(Instruction(Opcode.STORE, result))
+    image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    code = assemble(insert_tokens([*program, HALT], config))
+    image[: len(code)] = np.frombuffer(code, np.uint8)
+    assert run(config, [image], tmp_path) == 1
+
+
 def with_program(*program: Instruction) -> np.ndarray:
     image = np.zeros(SIZE, np.uint8)
     code = b"".join(ins.encode() for ins in program)
@@ -52,12 +90,14 @@ def with_program(*program: Instruction) -> np.ndarray:
     return image
 
 
+HALT = Instruction(Opcode.HALT)
+
+
 def load(address: int, **tokens: frozenset[Unit]) -> Instruction:
     operands = {"address": address, "rows": 1, "words": 1, "space": Space.ROWS16}
     return Instruction(Opcode.LOAD, operands, **tokens)
 
 
-HALT = Instruction(Opcode.HALT)
 ITSELF = frozenset([Unit.LOAD])
 OUTSIDE = {
     "illegal": with_program(load(0x1000)),  # then zeros, an undefined opcode
