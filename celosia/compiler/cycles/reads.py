@@ -1,6 +1,5 @@
 """Who reads which bank of the scratchpad when, and who writes: of several, the first one does."""
 
-from itertools import islice
 from typing import NamedTuple
 
 __all__ = ["RESIDUALS", "ROWS", "TILES", "Reader", "Reads", "Run", "Writes"]
@@ -73,7 +72,8 @@ class Writes:
         """When the last of words is written that are ready from `first` to `last`, at a pace."""
         while self._next < len(self.runs) and self.runs[self._next][1] < first:
             self._next += 1
-        for begin, end in islice(self.runs, self._next, None):
+        for index in range(self._next, len(self.runs)):
+            begin, end = self.runs[index]
             if begin > last:
                 break
             waits = first if begin <= first else begin + (first - begin) % pace
