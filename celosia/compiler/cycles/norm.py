@@ -9,7 +9,7 @@ from celosia.compiler.cycles.latencies import (
     WRITE_LATENCY,
     Latencies,
 )
-from celosia.compiler.cycles.network import Process
+from celosia.compiler.cycles.network import Alarm, Process
 from celosia.compiler.cycles.sequencer import Machine
 from celosia.config import MachineConfig
 from celosia.isa import Unit
@@ -23,6 +23,8 @@ ROWS_BETWEEN, SUMS_WAITING = 7, 2
 VARIANCE, ROOT, GAIN = 39, 22 + 3, 39
 #: Cycles from the last chunk of a word to its result.
 RESULT = 19
+#: Reads for a word: of it for the sums, of it again, of its gains and of its offsets.
+READS = 4
 #: Words on their way from the scratchpad.
 WORDS_ASKED_FOR = 8
 
@@ -32,9 +34,21 @@ def norm_rows(machine: Machine) -> Process:
     queue = machine.queues[Unit.VECTOR]
     for instruction in queue.program:
         start = yield from queue.start()
-        end = start + norm_cycles(machine.config, instruction["m"], instruction["words"])
+        m, words = instruction["m"], instruction["words"]
+        end = start + norm_cycles(machine.config, m, words)
+        yield Alarm(end)  # by then, what else is read is known
+        # A read meets a row of the array in its bank, and waits a cycle, as often as there are rows
+        # and as seldom as there are banks. What the rows of a NORM wait for anyway hides that.
+        meets = machine.reads.share(start, end) / machine.config.scratchpad_banks
+        reads = READS * words
+        end += int(m * max(0, reads * (1 + meets) - max(reads, _row_cycles(machine.config, words))))
         queue.taken.add(end)
         queue.end(end)
+
+
+def _row_cycles(config: MachineConfig, words: int) -> int:
+    """Cycles from row to row, if reads take none."""
+    return max(words * config.lanes // config.vector_lanes, VARIANCE + 1, GAIN + 1)
 
 
 class _Port:

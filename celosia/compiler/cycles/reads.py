@@ -1,5 +1,6 @@
 """Who reads which bank of the scratchpad when, and who writes: of several, the first one does."""
 
+from bisect import bisect
 from typing import NamedTuple
 
 __all__ = ["RESIDUALS", "ROWS", "TILES", "Reader", "Reads", "Run", "Writes"]
@@ -35,6 +36,17 @@ class Reads:
     def reader(self, before: int = RESIDUALS + 1) -> "Reader":
         """Return a reader that comes after the first `before` ones."""
         return Reader(self.runs[:before], self.banks)
+
+    def share(self, first: int, last: int) -> float:
+        """Return the share of cycles, from `first` to `last`, in which rows are asked for."""
+        runs = self.runs[ROWS]
+        busy = 0
+        for index in range(max(0, bisect(runs, (first,)) - 2), len(runs)):
+            run = runs[index]
+            if run.first > last:
+                break
+            busy += max(0, min(run.last, last) - max(run.first, first) + 1)
+        return min(1.0, busy / (last - first + 1))
 
 
 class Reader:
