@@ -1,6 +1,6 @@
 """Two banks of accumulators: one sums what the array gives while the other drains."""
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,8 +18,6 @@ class AccumulatorRead(wiring.Signature):
 
     Members
     -------
-    valid, ready : Out(1), In(1)
-        A read is wanted; it is done. `ready` is 0 while sums are added to the bank.
     bank, accumulator : Out
         Row to read.
     data : In(data.ArrayLayout(signed(A), C))
@@ -28,8 +26,6 @@ class AccumulatorRead(wiring.Signature):
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
             "bank": Out(1),
             "accumulator": Out(index_bits(config.accumulator_rows)),
             "data": In(data.ArrayLayout(signed(config.accumulator_width), config.columns)),
@@ -77,53 +73,35 @@ class Accumulators(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        ports = []
-        for bank in range(2):
-            m.submodules[f"bank_{bank}"] = storage = memory.Memory(
-                shape=self.row_layout, depth=self.config.accumulator_rows, init=[]
-            )
-            ports.append((storage.write_port(), storage.read_port()))
+        # Both banks lie in one memory, which has a port to read for either side.
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.row_layout, depth=2 * self.config.accumulator_rows, init=[]
+        )
+        write, summed, drained = storage.write_port(), storage.read_port(), storage.read_port()
 
-        # Stage 0: address. Summing comes before draining, but first sums read nothing.
-        sums_read = Signal(2)
-        drain_read = Signal(2)
+        # Stage 0: address. Stage 1: memory. Stage 2: its row, registered.
         m.d.comb += [
-            sums_read.eq(
-                (self.sums.valid & (self.to.mode != AccumulateMode.FIRST)) << self.to.bank
-            ),
-            drain_read.eq(self.read.valid << self.read.bank),
-            self.read.ready.eq(~(drain_read & sums_read).any()),
+            summed.addr.eq(Cat(self.to.accumulator, self.to.bank)),
+            drained.addr.eq(Cat(self.read.accumulator, self.read.bank)),
+            Value.cast(self.read.data).eq(delayed(m, Value.cast(drained.data), 1, "drained")),
         ]
-        for bank, (_, read) in enumerate(ports):
-            m.d.comb += read.addr.eq(
-                Mux(sums_read[bank], self.to.accumulator, self.read.accumulator)
-            )
-        # Stage 1: memory. Stage 2: its row, registered.
-        old = [
-            delayed(m, Value.cast(read.data), 1, f"old_{i}") for i, (_, read) in enumerate(ports)
-        ]
-        drain_bank = delayed(m, self.read.bank, 2, "drain_bank")
-        m.d.comb += Value.cast(self.read.data).eq(Mux(drain_bank, old[1], old[0]))
+        old = delayed(m, summed.data, 1, "old")
         valid = delayed(m, self.sums.valid, 2, "valid", reset_less=False)
         to = delayed(m, self.to, 2, "to")
         sums = delayed(m, self.sums.data, 2, "sums")
-        bank = Signal(self.row_layout)
-        m.d.comb += Value.cast(bank).eq(Mux(to.bank, old[1], old[0]))
 
         row = Signal(self.row_layout, reset_less=True)
         for column in range(self.config.columns):
-            self._add_lane(m, column, sums[column], bank[column], to, row[column])
+            self._add_lane(m, column, sums[column], old[column], to, row[column])
 
         # Stage 4: the new row is written.
-        written = delayed(m, valid, 2, "written", reset_less=False)
         place = delayed(m, to, 2, "place")
-        for bank, (write, _) in enumerate(ports):
-            m.d.comb += [
-                write.en.eq(written & (place.bank == bank)),
-                write.addr.eq(place.accumulator),
-                write.data.eq(row),
-            ]
-        m.d.comb += self.closed.eq(written & place.closes)
+        m.d.comb += [
+            write.en.eq(delayed(m, valid, 2, "written", reset_less=False)),
+            write.addr.eq(Cat(place.accumulator, place.bank)),
+            write.data.eq(row),
+            self.closed.eq(write.en & place.closes),
+        ]
         return m
 
     def _add_lane(self, m: Module, column: int, total, old, to, result) -> None:

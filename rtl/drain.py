@@ -48,9 +48,9 @@ class DrainRows(wiring.Component):
     """Reads the rows of a drain with all that the requantiser needs for them.
 
     A drain begins when its group is closed; its first row swaps in the parameters that the
-    preparer has loaded. A row leaves each cycle unless the bank is busy, its residual has not
-    come, or (attention output) its reciprocal has not. A drain without rows begins when its
-    instruction has read all its operands; a row without a result leaves in its place.
+    preparer has loaded. A row leaves each cycle unless its residual has not come, or (attention
+    output) its reciprocal has not. A drain without rows begins when its instruction has read all
+    its operands; a row without a result leaves in its place.
 
     Members
     -------
@@ -121,21 +121,18 @@ class DrainRows(wiring.Component):
         row_last = Signal()
         part_last = Signal()
         go = Signal()
-        wants = Signal()
         last = Signal()
         m.d.comb += [
             begins.eq((row == 0) & (part == 0)),
             row_last.eq(row == drain.m - 1),
             part_last.eq(part == Mux(is_scores, config.lanes // config.columns - 1, 0)),
             last.eq(row_last & part_last),
-            wants.eq(
+            go.eq(
                 self.i.valid
                 & Mux(is_end, finished != 0, closed != 0)
                 & (~drain.residual | self.residuals.valid)
                 & (~is_output | (self.reciprocals.count >= drain.m))
             ),
-            self.read.valid.eq(wants & ~is_end),
-            go.eq(wants & (self.read.ready | is_end)),
             self.residuals.ready.eq(go & drain.residual),
             self.i.ready.eq(go & last),
             self.read.bank.eq(drain.bank),
