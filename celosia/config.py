@@ -264,7 +264,7 @@ PRESETS = {
             parameter_entries=4096,
             vector_lanes=16,
             memory_width=16,
-            outstanding_reads=16,
+            outstanding_reads=32,
         ),
     ]
 }

@@ -204,7 +204,7 @@ def mha_ffn(
 #: Keys whose K and Vᵀ are loaded at once, and how many such chunks there is room for.
 CHUNK, CHUNKS = 128, 3
 #: Rows of the first and the last block of queries, and keys of the first chunk of all.
-EDGE, FIRST_KEYS = 32, 16
+EDGE, FIRST_KEYS = 32, 32
 
 
 def attention(
@@ -320,13 +320,11 @@ def edged(rows: int, most: int) -> list[int]:
 
 
 def cut(count: int, most: int, first: int) -> list[int]:
-    """Cut a number into pieces of at most `most`: the first one of `first`, then twice as much."""
+    """Cut a number into pieces of at most `most`, two of each size: `first`, then twice as many."""
     sizes = []
-    size = first
     while count:
-        sizes.append(min(size, count))
+        sizes.append(min(first << len(sizes) // 2, most, count))
         count -= sizes[-1]
-        size = min(2 * size, most)
     return sizes
 
 

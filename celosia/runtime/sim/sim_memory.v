@@ -51,7 +51,7 @@ module sim_memory #(
     integer latency, outstanding, bandwidth;
     initial begin
         latency = 40;
-        outstanding = 16;
+        outstanding = 32;
         bandwidth = 256;
         if ($value$plusargs("latency=%d", latency)) ;
         if ($value$plusargs("outstanding=%d", outstanding)) ;
