@@ -85,7 +85,7 @@ class Accumulators(wiring.Component):
             drained.addr.eq(Cat(self.read.accumulator, self.read.bank)),
             Value.cast(self.read.data).eq(delayed(m, Value.cast(drained.data), 1, "drained")),
         ]
-        old = delayed(m, summed.data, 1, "old")
+        old = self.row_layout(delayed(m, Value.cast(summed.data), 1, "old"))
         valid = delayed(m, self.sums.valid, 2, "valid", reset_less=False)
         to = delayed(m, self.to, 2, "to")
         sums = delayed(m, self.sums.data, 2, "sums")

@@ -27,10 +27,7 @@ LANES_TAKEN = 3
 
 
 class Drains:
-    """Drains one group of accumulators after the other, each when it is closed.
-
-    They are worked out when somebody asks, as sums that come later may keep a bank busy.
-    """
+    """Drains one group of accumulators after the other, each when it is closed."""
 
     def __init__(self, config: MachineConfig, reads: Reads, writes: Writes) -> None:
         latencies = Latencies.of(config)
@@ -56,8 +53,6 @@ class Drains:
         self._reciprocals: deque[int] = deque()  # when those of each attention have come
         #: When an instruction's results are there.
         self.done = 0
-        #: Passes whose sums keep the output bank busy: first and last row.
-        self.busy: list[tuple[int, int]] = []
 
     def room(self) -> int:
         """When the queue of drains has room for one more."""
@@ -113,7 +108,7 @@ class Drains:
         if drain.residual:
             first = max(first, self._ask(drain.residual[0], queued + 1))
         if drain.output:
-            first = self._skip(max(first, self._reciprocals[0]), 1)
+            first = max(first, self._reciprocals[0])
         if drain.rows:
             self._first = first
         self._under_way = drain, first
@@ -121,14 +116,12 @@ class Drains:
             self._prepare()
 
     def _end(self) -> None:
-        """End the drain under way, as the sums that come meanwhile are known."""
+        """End the drain under way."""
         assert self._under_way is not None
         drain, first = self._under_way
         self._under_way = None
         rows = max(1, drain.rows * drain.parts)
-        if drain.output:
-            last = self._skip(first, rows)
-        elif drain.residual:
+        if drain.residual:
             last = self._add_residual(*drain.residual, first, rows)
         else:
             last = first + rows - 1
@@ -146,7 +139,6 @@ class Drains:
             self._reciprocals.popleft()
         if drain.ends:
             self.done = last + RESULT + WRITE_LATENCY
-            self.busy.clear()
 
     def _ask(self, word: int, time: int) -> int:
         """Ask for a word of a residual; return when it is there."""
@@ -166,17 +158,3 @@ class Drains:
         if rows > WORDS_AHEAD:
             self._reads.append(Run(begin, self._asked, word + WORDS_AHEAD * stride, stride))
         return going[-1]
-
-    def _skip(self, time: int, rows: int) -> int:
-        """Read rows from `time` on, when no sums go to the output bank; return the last one's."""
-        left = rows
-        for start, end in self.busy:
-            start, end = start + self.to_sums, end + self.to_sums
-            if end < time:
-                continue
-            if time < start:
-                if time + left <= start:
-                    break
-                left -= start - time
-            time = end + 1
-        return time + left - 1

@@ -176,8 +176,6 @@ class MatrixUnit:
             self._row_pops.append(self._asked)
             tiles.rows.clear()
             if p.from_probabilities:
-                if p.adds:
-                    drains.busy.append((start, end))
                 if p.releases:
                     drains.blocks.popleft()
             else:

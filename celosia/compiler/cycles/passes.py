@@ -45,8 +45,7 @@ class Pass(NamedTuple):
 
     `columns` of the tile are loaded, from memory or from scratchpad words `tile` + i·`tile_stride`;
     the rows are scratchpad words `row` + i·`row_stride`, or probabilities. `opens` and `closes`
-    mark the first and the last pass of a group, `drain` what follows it. Sums that are not added
-    to others leave their bank free.
+    mark the first and the last pass of a group, `drain` what follows it.
     """
 
     rows: int
@@ -60,7 +59,6 @@ class Pass(NamedTuple):
     row_stride: int = 0
     from_memory: bool = False
     from_probabilities: bool = False
-    adds: bool = True
     releases: bool = False
     drain: Drain | None = None
 
@@ -149,7 +147,6 @@ def output_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterat
                 ins["v_base"] + tile * columns * ins["v_stride"] + block,
                 ins["v_stride"],
                 from_probabilities=True,
-                adds=k > 0 or not first,
                 releases=last_tile and last_k,
                 drain=drain,
             )
