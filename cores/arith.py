@@ -11,6 +11,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 __all__ = [
     "adder_tree",
     "bit_length",
+    "count",
     "delayed",
     "magnitude",
     "or_tree",
@@ -109,6 +110,14 @@ def saturate(x: Value, bits: int, overflow: Value | None = None) -> Value:
         overflow = overflows(x, bits)
     limit = Cat((~x[-1]).replicate(bits - 1), x[-1])
     return Mux(overflow, limit, x[:bits]).as_signed()
+
+
+def count(m: Module, counter: Signal, up: Value, down: Value) -> None:
+    """Let a counter rise or fall by one; only a carry chain, with an enable, lies before it."""
+    changes, falls = Signal(name=f"{counter.name}_changes"), Signal(name=f"{counter.name}_falls")
+    m.d.comb += [changes.eq(up ^ down), falls.eq(down)]
+    with m.If(changes):
+        m.d.sync += counter.eq(counter + Cat(Const(1, 1), falls.replicate(len(counter) - 1)))
 
 
 def delayed(m: Module, value: Value, cycles: int, name: str, *, reset_less: bool = True) -> Value:

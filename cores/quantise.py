@@ -1,10 +1,10 @@
 """Quantiser: int16 rows to int8 by their exponents, on the way into the array."""
 
-from amaranth import Cat, Const, Module, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.cores.arith import delayed, saturate
+from celosia.cores.arith import delayed
 
 __all__ = ["ByteRow", "Quantiser", "ScaledRow"]
 
@@ -87,17 +87,33 @@ class Quantiser(wiring.Component):
             delayed(m, self.i.valid, self.latency, "valid", reset_less=False)
         )
 
-        for lane in range(self.lanes):
-            # Stage 1: shift, the bit below the point kept.
-            doubled = Signal(signed(17), name=f"doubled_{lane}", reset_less=True)
-            shifted = Cat(Const(0, 1), self.i.data[lane]).as_signed() >> self.i.exponent
-            m.d.sync += doubled.eq(shifted)
+        # Which of the bits 7 to 14 lie above the result, for all lanes.
+        above = Signal(8)
+        m.d.comb += above.eq(Cat(self.i.exponent <= bit for bit in range(8)))
 
-            # Stage 2: round and saturate.
-            rounded = Signal(signed(17), name=f"rounded_{lane}")
+        for lane, x in enumerate(self.i.data):
+            # Stage 1: nine bits, the lowest one below the point, and whether they lack a bit that
+            # differs from the sign.
+            near = Signal(signed(9), name=f"near_{lane}", reset_less=True)
+            far = Signal(name=f"far_{lane}", reset_less=True)
+            negative = Signal(name=f"negative_{lane}", reset_less=True)
+            # An exponent of 8 takes the bit below the point from bit 7.
+            below = Cat(Const(0, 1), x[:15]) >> self.i.exponent[:3]
+            m.d.sync += [
+                near.eq(Mux(self.i.exponent[3], x[7:], below)),
+                far.eq(((x[7:15] ^ x[15].replicate(8)) & above).any()),
+                negative.eq(x[15]),
+            ]
+
+            # Stage 2: round and saturate. Rounding only ever leaves the range upwards.
+            rounded = Signal(signed(9), name=f"rounded_{lane}")
+            outside = Signal(name=f"outside_{lane}")
             quantised = Signal(signed(8), name=f"quantised_{lane}", reset_less=True)
-            m.d.comb += rounded.eq((doubled + 1) >> 1)
-            m.d.sync += quantised.eq(saturate(rounded, 8))
+            m.d.comb += [
+                rounded.eq((near + 1) >> 1),
+                outside.eq(far | (rounded[8] ^ rounded[7])),
+            ]
+            m.d.sync += quantised.eq(Mux(outside, Cat((~negative).replicate(7), negative), rounded))
             m.d.comb += self.o.data[lane].eq(quantised)
 
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
-from celosia.cores.arith import delayed
+from celosia.cores.arith import count, delayed
 from celosia.cores.requant import AccumulatorRow, Scale
 from celosia.rtl.accumulators import AccumulatorRead, Accumulators
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
@@ -114,6 +114,7 @@ class DrainRows(wiring.Component):
         closed = Signal(8)  # groups that are complete and not drained
         finished = Signal(5)  # instructions that have only to end
         row = Signal(index_bits(config.accumulator_rows))
+        number = Signal.like(drain.m, init=1)  # of the row, from 1
         part = Signal(part_bits(config.lanes // config.columns))
         offset = Signal(index_bits(config.accumulator_rows))
         address = Signal(address_bits(config))
@@ -124,7 +125,7 @@ class DrainRows(wiring.Component):
         last = Signal()
         m.d.comb += [
             begins.eq((row == 0) & (part == 0)),
-            row_last.eq(row == drain.m - 1),
+            row_last.eq(number == drain.m),
             part_last.eq(part == Mux(is_scores, config.lanes // config.columns - 1, 0)),
             last.eq(row_last & part_last),
             go.eq(
@@ -143,10 +144,8 @@ class DrainRows(wiring.Component):
             self.reciprocals.taken.eq(Mux(go & last & is_output & drain.ends, drain.m, 0)),
             self.drained.eq((go & last & ~is_end) << drain.bank),
         ]
-        m.d.sync += [
-            closed.eq(closed + self.closed - (go & last & ~is_end)),
-            finished.eq(finished + self.finished - (go & is_end)),
-        ]
+        count(m, closed, self.closed, go & last & ~is_end)
+        count(m, finished, self.finished, go & is_end)
         with m.If(go):
             m.d.sync += [part.eq(part + 1), offset.eq(offset + drain.m)]
             with m.If(part_last):
@@ -154,6 +153,7 @@ class DrainRows(wiring.Component):
                     part.eq(0),
                     offset.eq(0),
                     row.eq(Mux(row_last, 0, row + 1)),
+                    number.eq(Mux(row_last, 1, number + 1)),
                     address.eq(Mux(row == 0, drain.base, address) + drain.stride),
                 ]
 

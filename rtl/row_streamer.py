@@ -1,11 +1,11 @@
 """Streams rows into the array: from the scratchpad, as int8, or from the probabilities."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
-from celosia.cores.arith import delayed
+from celosia.cores.arith import count, delayed
 from celosia.cores.quantise import Quantiser
 from celosia.cores.softmax_power import PROBABILITY_BITS
 from celosia.cores.systolic import StreamedRow
@@ -212,7 +212,7 @@ class RowStreamer(wiring.Component):
                 closes.eq(go & step.first & step.of.closes & (step.of.bank == bank)),
                 free[bank].eq(drains == 0),
             ]
-            m.d.sync += drains.eq(drains + closes - self.drained[bank])
+            count(m, drains, closes, self.drained[bank])
         return free.bit_select(step.of.bank, 1)
 
     def _add_path(self, m: Module, step, go) -> None:
@@ -231,21 +231,17 @@ class RowStreamer(wiring.Component):
         select_part(m, self.probabilities.data, now.of.part, of_block)
         m.d.comb += [
             quantiser.i.valid.eq(valid),
-            quantiser.i.exponent.eq(Mux(now.of.from_probabilities, 0, self.exponents.exponent)),
+            quantiser.i.exponent.eq(self.exponents.exponent),
+            quantiser.i.data.eq(of_word),
         ]
 
-        # Stages 2 and 3: the quantiser; what is known of the row follows. Less 128, that is with
-        # its top bit inverted, a probability is an int8 and passes the quantiser unchanged.
+        # Stages 2 and 3: the quantiser, and probabilities beside it; what is known of the row
+        # follows.
+        block = delayed(m, of_block, quantiser.latency, "block")
         swap = delayed(m, now.first, quantiser.latency, "swap")
         is_block = delayed(m, now.of.from_probabilities, quantiser.latency, "is_block")
         for lane in range(rows):
-            less = Signal(signed(PROBABILITY_BITS), name=f"less_{lane}")
-            low, top = quantiser.o.data[lane][:-1], quantiser.o.data[lane][-1]
-            m.d.comb += [
-                less.eq(of_block[lane] ^ 0x80),
-                quantiser.i.data[lane].eq(Mux(now.of.from_probabilities, less, of_word[lane])),
-                self.rows.data[lane].eq(Cat(low, top ^ is_block, top & ~is_block)),
-            ]
+            m.d.comb += self.rows.data[lane].eq(Mux(is_block, block[lane], quantiser.o.data[lane]))
         m.d.comb += [
             self.rows.valid.eq(quantiser.o.valid),
             self.rows.swap.eq(swap),

@@ -1,6 +1,6 @@
 """Brings stationary tiles to the array, one column a cycle, behind the tile in use."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -167,14 +167,21 @@ class TileLoader(wiring.Component):
         with m.If(self.taken):
             m.d.sync += self.holds.eq(0)
 
-        # Stage 1: the exponent is there.
+        # Stage 1: the exponent is there. Weights take the place of all parts of a word.
+        weights = Signal(data.ArrayLayout(signed(16), self.config.rows))
+        m.d.comb += [weights[lane].eq(weight) for lane, weight in enumerate(self.weights.payload)]
+        parts = self.config.lanes // self.config.rows
         row = Signal(self.word_layout, reset_less=True)
-        weights = Signal(self.column_layout, reset_less=True)
         now = Signal(columns.step_layout, reset_less=True)
         valid = Signal()
         m.d.sync += [
-            row.eq(self.words.payload),
-            weights.eq(self.weights.payload),
+            Value.cast(row).eq(
+                Mux(
+                    step.from_memory,
+                    Value.cast(weights).replicate(parts),
+                    Value.cast(self.words.payload),
+                )
+            ),
             now.eq(step),
             valid.eq(go & step.loads),
         ]
@@ -182,11 +189,10 @@ class TileLoader(wiring.Component):
         select_part(m, row, now.part, part)
         m.d.comb += [
             quantiser.i.valid.eq(valid),
+            quantiser.i.data.eq(part),
+            # An int8 passes the quantiser unchanged with exponent 0.
             quantiser.i.exponent.eq(Mux(now.from_memory, 0, self.exponents.exponent)),
         ]
-        for lane in range(self.config.rows):
-            # An int8 passes the quantiser unchanged with exponent 0.
-            m.d.comb += quantiser.i.data[lane].eq(Mux(now.from_memory, weights[lane], part[lane]))
 
         # Later stages: the column's number follows its data.
         column = delayed(m, now.column, quantiser.latency, "column")

@@ -4,6 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from celosia.cores.arith import count
 from celosia.isa import TOKEN_LIMIT, Unit
 
 __all__ = ["TokenBoard", "TokenPort"]
@@ -69,10 +70,8 @@ class TokenBoard(wiring.Component):
                     promises.eq(giver.starts & giver.promise[target]),
                     takes.eq(taker.starts & taker.wait[source]),
                 ]
-                m.d.sync += [
-                    there[pair].eq(there[pair] + gives - takes),
-                    promised[pair].eq(promised[pair] + promises - takes),
-                ]
+                count(m, there[pair], gives, takes)
+                count(m, promised[pair], promises, takes)
 
         for unit in Unit:
             port = self.ports[unit]
