@@ -32,7 +32,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from celosia.rtl.axi import AXI4Lite
-from celosia.rtl.bridge_frames import FrameReader, FrameWriter
+from celosia.rtl.bridge_frames import FrameReader, FrameWord, FrameWriter
+from celosia.rtl.stream import SkidBuffer
 from celosia.rtl.uart import UARTReceiver, UARTTransmitter
 
 __all__ = ["BLOCK_WORDS", "Operation", "ReplyStatus", "SerialBridge", "UARTBridge"]
@@ -174,9 +175,11 @@ class SerialBridge(wiring.Component):
         m.submodules.words = words = memory.Memory(shape=32, depth=BLOCK_WORDS + 1, init=[])
         m.submodules.access = access = WordAccess()
         m.submodules.writer = writer = FrameWriter()
+        m.submodules.reply = reply = SkidBuffer(FrameWord)
         read, write = words.read_port(), words.write_port()
         connect(m, flipped(self.i), reader.i)
         connect(m, access.bus, flipped(self.bus))
+        connect(m, reply.o, writer.i)
         connect(m, writer.o, flipped(self.o))
 
         # The stubs take the signal of a structure for a plain one.
@@ -191,7 +194,7 @@ class SerialBridge(wiring.Component):
             access.write.eq(is_write),
             access.data.eq(word),
             read.addr.eq(index),
-            writer.i.p.word.eq(Cat(status, header.sequence, header.count)),
+            reply.i.p.word.eq(Cat(status, header.sequence, header.count)),
         ]
         _keep_words(m, reader, write, header, access.address)
         with m.If(access.done & ~is_write):
@@ -239,12 +242,12 @@ class SerialBridge(wiring.Component):
                         ]
             with m.State("REPLY"):
                 m.d.comb += [
-                    writer.i.p.last.eq(is_write | (header.count == 0)),
-                    writer.i.valid.eq(1),
+                    reply.i.p.last.eq(is_write | (header.count == 0)),
+                    reply.i.valid.eq(1),
                 ]
-                with m.If(writer.i.ready):
+                with m.If(reply.i.ready):
                     m.next = "FETCH"
-                    with m.If(writer.i.p.last):
+                    with m.If(reply.i.p.last):
                         m.next = "RECEIVE"
             with m.State("FETCH"):
                 m.next = "ARRIVE"
@@ -252,14 +255,14 @@ class SerialBridge(wiring.Component):
                 m.next = "DATA"
             with m.State("DATA"):
                 m.d.comb += [
-                    writer.i.p.word.eq(word),
-                    writer.i.p.last.eq(index + 1 == header.count),
-                    writer.i.valid.eq(1),
+                    reply.i.p.word.eq(word),
+                    reply.i.p.last.eq(index + 1 == header.count),
+                    reply.i.valid.eq(1),
                 ]
-                with m.If(writer.i.ready):
+                with m.If(reply.i.ready):
                     m.d.sync += index.eq(index + 1)
                     m.next = "FETCH"
-                    with m.If(writer.i.p.last):
+                    with m.If(reply.i.p.last):
                         m.next = "RECEIVE"
 
         return m

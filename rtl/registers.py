@@ -1,6 +1,9 @@
 """Registers of the host on AXI4-Lite, and its window into on-chip memory."""
 
+from collections import defaultdict
+
 from amaranth import Cat, Module, Signal
+from amaranth.hdl import ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -118,11 +121,13 @@ class HostRegisters(wiring.Component):
                     with m.If(self.memory.ready):
                         m.next = "FETCHED"
                 with m.Else():
-                    m.d.sync += [
-                        bus.rdata.eq(answer),
-                        bus.rresp.eq(~known << exact_log2(SUBORDINATE_ERROR)),
-                    ]
-                    m.next = "ANSWER"
+                    m.next = "SELECTED"
+            with m.State("SELECTED"):
+                m.d.sync += [
+                    bus.rdata.eq(answer),
+                    bus.rresp.eq(~known << exact_log2(SUBORDINATE_ERROR)),
+                ]
+                m.next = "ANSWER"
             with m.State("FETCHED"):
                 m.d.comb += self.memory_data.ready.eq(1)
                 with m.If(self.memory_data.valid):
@@ -146,7 +151,7 @@ class HostRegisters(wiring.Component):
                 m.d.comb += [self.start.eq(word[0]), written.eq(1)]
 
     def _add_reads(self, m: Module, address: Signal, answer: Signal, known: Signal) -> None:
-        """Select the register that a read returns."""
+        """Select the register that a read returns, the cycle after its address."""
         config = self.config
         status = Cat(self.busy, self.done, self.failed)
         values = {
@@ -163,10 +168,19 @@ class HostRegisters(wiring.Component):
             "window_size": self.window_size,
         }
         values |= dict(zip(COUNTERS, self.counters, strict=True))
-        m.d.comb += known.eq(1)
-        with m.Switch(address):
-            for name, value in values.items():
-                with m.Case(REGISTERS[name]):
-                    m.d.comb += answer.eq(value)
-            with m.Default():
-                m.d.comb += known.eq(0)
+        # One register of each group of eight, then that of the group.
+        groups: dict[int, dict[int, ValueLike]] = defaultdict(dict)
+        for name, value in values.items():
+            group, place = divmod(REGISTERS[name] // 4, 8)
+            groups[group][place] = value
+        m.d.sync += known.eq(0)
+        for group, members in groups.items():
+            selected = Signal(32, name=f"selected_{group}", reset_less=True)
+            with m.Switch(address[2:5]):
+                for place, value in members.items():
+                    with m.Case(place):
+                        m.d.sync += selected.eq(value)
+                        with m.If((address[5:] == group) & ~address[:2].any()):
+                            m.d.sync += known.eq(1)
+            with m.If(address[5:] == group):
+                m.d.comb += answer.eq(selected)

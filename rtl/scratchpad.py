@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.rtl.exponents import ExponentFile, ScratchpadWord, ScratchpadWrite, WrittenWord
-from celosia.rtl.stream import StreamFIFO
+from celosia.rtl.stream import SkidBuffer, StreamFIFO
 
 __all__ = ["Scratchpad"]
 
@@ -16,8 +16,9 @@ class Scratchpad(wiring.Component):
     """Words of L int16 in banks that are interleaved over the low bits of the address.
 
     Each bank serves one reader per cycle, the lowest index first; a reader without conflicts has
-    one word per cycle, 3 cycles after the request was taken. A request is taken only when there
-    is room for its word, so a reader that does not take its words blocks no other.
+    one word per cycle, 4 cycles after the request was taken. A bank is read only when there is
+    room for the word, so a reader that does not take its words blocks no other. Requests are
+    taken into a buffer of two first: no reader waits for what others do in the same cycle.
 
     One word is written per cycle: that of the first writer with one, so writer 0 is never
     stalled. A word can be requested, and its exponent addressed, `write_latency` cycles after
@@ -42,8 +43,11 @@ class Scratchpad(wiring.Component):
         The words, in the order of the requests of the same reader.
     """
 
-    #: Words that wait for a reader. The path takes three cycles, so four sustain the rate.
+    #: Words that wait for a reader. The path from the bank takes three cycles, so four sustain the
+    #: rate.
     RESPONSE_DEPTH = 4
+    #: Requests that are taken before the first of their words is: two wait for a bank.
+    words_ahead = RESPONSE_DEPTH + 2
 
     #: Cycles from a write taken to the first request, or exponent address, that finds it.
     write_latency = 1 + ExponentFile.latency
@@ -68,8 +72,13 @@ class Scratchpad(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         self._select_write(m)
-        room = [self._count_room(m, index) for index in range(self.readers)]
-        answers = self._read_banks(m, room)
+        requests = []
+        for index in range(self.readers):
+            m.submodules[f"request_{index}"] = buffer = SkidBuffer(self.requests[index].p.shape())
+            wiring.connect(m, wiring.flipped(self.requests[index]), buffer.i)
+            requests.append(buffer.o)
+        room = [self._count_room(m, index, request) for index, request in enumerate(requests)]
+        answers = self._read_banks(m, requests, room)
         for index, (valid, word) in enumerate(answers):
             m.submodules[f"response_{index}"] = fifo = StreamFIFO(
                 ScratchpadWord(self.config), self.RESPONSE_DEPTH
@@ -88,9 +97,9 @@ class Scratchpad(wiring.Component):
             with m.If(writer.valid):
                 m.d.sync += [self.written.payload.eq(writer.payload), self.written.valid.eq(1)]
 
-    def _count_room(self, m: Module, index: int) -> Signal:
+    def _count_room(self, m: Module, index: int, request: stream.Interface) -> Signal:
         """Count the room for words of a reader; return whether there is any."""
-        request, word = self.requests[index], self.words[index]
+        word = self.words[index]
         free = Signal(
             range(self.RESPONSE_DEPTH + 1), init=self.RESPONSE_DEPTH, name=f"free_{index}"
         )
@@ -99,7 +108,9 @@ class Scratchpad(wiring.Component):
         m.d.sync += free.eq(free - (request.valid & request.ready) + (word.valid & word.ready))
         return room
 
-    def _read_banks(self, m: Module, room: list[Signal]) -> list[tuple[Signal, Signal]]:
+    def _read_banks(
+        self, m: Module, requests: list[stream.Interface], room: list[Signal]
+    ) -> list[tuple[Signal, Signal]]:
         """Arbitrate each bank, read it, and bring the words back to their readers."""
         banks = range(self.config.scratchpad_banks)
         bits = exact_log2(len(banks))
@@ -107,15 +118,16 @@ class Scratchpad(wiring.Component):
         wants = []  # for each bank, which readers ask for it
         for bank in banks:
             wanted = Signal(self.readers, name=f"wanted_{bank}")
-            for index, request in enumerate(self.requests):
+            for index, request in enumerate(requests):
                 m.d.comb += wanted[index].eq(
                     request.valid & room[index] & self._is_in(bank, request.payload)
                 )
             wants.append(wanted)
-            words.append(self._read_bank(m, bank, bits, wanted))
+            addresses = [request.payload[bits:] for request in requests]
+            words.append(self._read_bank(m, bank, bits, wanted, addresses))
 
         answers = []
-        for index, request in enumerate(self.requests):
+        for index, request in enumerate(requests):
             # Stage 0: no reader before this one asks for the same bank.
             here = Signal(max(bits, 1), name=f"bank_{index}")
             blocked = Signal(name=f"blocked_{index}")
@@ -143,7 +155,9 @@ class Scratchpad(wiring.Component):
         banks = self.config.scratchpad_banks
         return address[: exact_log2(banks)] == bank if banks > 1 else Const(1)
 
-    def _read_bank(self, m: Module, bank: int, bits: int, wanted: Signal) -> Signal:
+    def _read_bank(
+        self, m: Module, bank: int, bits: int, wanted: Signal, addresses: list[Value]
+    ) -> Signal:
         """Make a bank; return the word that the first reader wanting it gets, 2 cycles later."""
         m.submodules[f"bank_{bank}"] = storage = memory.Memory(
             shape=ScratchpadWord(self.config),
@@ -162,7 +176,7 @@ class Scratchpad(wiring.Component):
         ]
         for index in reversed(range(self.readers)):
             with m.If(wanted[index]):
-                m.d.comb += read.addr.eq(self.requests[index].payload[bits:])
+                m.d.comb += read.addr.eq(addresses[index])
         word = Signal(len(Value.cast(read.data)), name=f"word_{bank}", reset_less=True)
         m.d.sync += word.eq(Value.cast(read.data))
         return word

@@ -1,6 +1,6 @@
 """Sequencer: fetches instructions and hands them to the units' queues."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,6 +29,8 @@ class InstructionFetch(wiring.Component):
     requests, data : memory client
     o : Out(stream.Signature(Dispatch))
         Instructions with their addresses.
+    begins : Out(1)
+        The first beat of the next one is taken from `data`.
     wanted : In(1)
         Everything read so far has been handed on, and it did not end the program.
     idle : Out(1)
@@ -48,6 +50,7 @@ class InstructionFetch(wiring.Component):
             "requests": Out(stream.Signature(MemoryRequest)),
             "data": In(stream.Signature(8 * config.memory_width)),
             "o": Out(stream.Signature(Dispatch)),
+            "begins": Out(1),
             "wanted": In(1),
             "idle": Out(1),
         })
@@ -89,13 +92,16 @@ class InstructionFetch(wiring.Component):
         word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         count = Signal(range(beats + 1))
         place = Signal(32)
+        taken = Signal()
         m.d.comb += [
             self.o.valid.eq(count == beats),
             self.o.p.word.eq(word),
             self.o.p.address.eq(place),
             self.data.ready.eq(count != beats),
+            taken.eq(self.data.valid & self.data.ready),
+            self.begins.eq(taken & (count == 0)),
         ]
-        with m.If(self.data.valid & self.data.ready):
+        with m.If(taken):
             m.d.sync += [count.eq(count + 1), word.eq(Cat(word[8 * width :], self.data.payload))]
         with m.If(gives):
             m.d.sync += [count.eq(0), place.eq(place + INSTRUCTION_BYTES)]
@@ -155,20 +161,25 @@ class Sequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.data), fetch.data)
         wiring.connect(m, prefetches.o, wiring.flipped(self.prefetch))
 
-        # Decode.
-        word = fetch.o.p.word
-        header = header_layout()(word)
+        # Decode the header, which the first beat has, while the other beats come.
+        beat = self.data.payload
+        header = header_layout()(Cat(beat, Const(0, 8 * INSTRUCTION_BYTES - len(beat))))
         is_halt = Signal()
         halted = Signal()
         targets = Signal(len(Unit))
         fetches_weights = Signal()
-        with m.Switch(header.opcode):
-            for opcode, (unit, _) in OPCODES.items():
-                with m.Case(opcode):
-                    m.d.comb += is_halt.eq(1) if unit is None else targets.eq(1 << unit)
-        m.d.comb += fetches_weights.eq(
-            (header.opcode == Opcode.MATMUL) & has_flag(header, Flag.WEIGHTS_IN_MEMORY)
-        )
+        with m.If(fetch.begins):
+            m.d.sync += [
+                is_halt.eq(0),
+                targets.eq(0),
+                fetches_weights.eq(
+                    (header.opcode == Opcode.MATMUL) & has_flag(header, Flag.WEIGHTS_IN_MEMORY)
+                ),
+            ]
+            with m.Switch(header.opcode):
+                for opcode, (unit, _) in OPCODES.items():
+                    with m.Case(opcode):
+                        m.d.sync += is_halt.eq(1) if unit is None else targets.eq(1 << unit)
 
         # Dispatch to the unit, and weights to their fetcher, at once.
         known = Signal()
@@ -191,7 +202,7 @@ class Sequencer(wiring.Component):
             fetch.stop.eq((fetch.o.valid & (is_halt | ~known)) | self.stop),
             # After HALT, what was read ahead is thrown away.
             fetch.o.ready.eq(Mux(halted, 1, go | (is_halt & ~self.stop))),
-            prefetches.i.payload.eq(word),
+            prefetches.i.payload.eq(fetch.o.p.word),
             prefetches.i.valid.eq(go & fetches_weights),
             self.dispatched.eq(fetch.o.valid & fetch.o.ready & ~halted),
             self.address.eq(fetch.o.p.address),

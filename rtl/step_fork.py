@@ -11,7 +11,7 @@ __all__ = ["StepFork"]
 
 
 class StepFork(wiring.Component):
-    """Splits steps; a step is taken when each side that it has has been taken.
+    """Splits steps; one leaves its register when each side that it has has been taken.
 
     Members
     -------
@@ -22,6 +22,7 @@ class StepFork(wiring.Component):
     """
 
     def __init__(self, config: MachineConfig) -> None:
+        self.config = config
         super().__init__({
             "i": In(stream.Signature(Step(config))),
             "tiles": Out(stream.Signature(TilePass(config))),
@@ -32,7 +33,8 @@ class StepFork(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        step = self.i.payload
+        step = Signal(Step(self.config), reset_less=True)
+        valid = Signal()
         sides = [
             (self.tiles, step.tile, 1),
             (self.rows, step.rows, 1),
@@ -44,11 +46,13 @@ class StepFork(wiring.Component):
         for index, (side, payload, wanted) in enumerate(sides):
             m.d.comb += [
                 side.payload.eq(payload),
-                side.valid.eq(self.i.valid & wanted & ~sent[index]),
+                side.valid.eq(valid & wanted & ~sent[index]),
                 done[index].eq(sent[index] | ~Cat(wanted).any() | side.ready),
             ]
-        m.d.comb += self.i.ready.eq(done.all())
-        with m.If(self.i.valid):
+        m.d.comb += self.i.ready.eq(~valid | done.all())
+        with m.If(self.i.ready):
+            m.d.sync += [step.eq(self.i.payload), valid.eq(self.i.valid)]
+        with m.If(valid):
             m.d.sync += sent.eq(done)
             with m.If(done.all()):
                 m.d.sync += sent.eq(0)

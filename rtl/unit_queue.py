@@ -22,7 +22,8 @@ class Dispatch(data.Struct):
 class UnitQueue(wiring.Component):
     """Offers instructions to a unit in order, each when its tokens are there.
 
-    A unit may take an instruction before earlier ones have ended; it ends them in order.
+    A unit may take an instruction before earlier ones have ended; it ends them in order. What it
+    is offered lies in a register, while the tokens of the next one are looked for.
 
     Members
     -------
@@ -42,7 +43,7 @@ class UnitQueue(wiring.Component):
         Address of the oldest instruction that has started and not ended.
     """
 
-    #: Instructions that wait; and instructions that a unit may have under way.
+    #: Instructions that wait or are offered; and those that a unit may have under way.
     DEPTH = 3
     UNDER_WAY = 16
 
@@ -62,30 +63,35 @@ class UnitQueue(wiring.Component):
         m.submodules.queue = queue = StreamFIFO(Dispatch, self.DEPTH)
         ends = data.StructLayout({"signal": len(Unit), "address": 32})
         m.submodules.under_way = under_way = StreamFIFO(ends, self.UNDER_WAY)
-        wiring.connect(m, wiring.flipped(self.i), queue.i)
-
+        # Once there, the tokens of the next instruction stay until it starts.
+        room = Signal()
         started = Signal()
+        may_start = Signal()
+        instruction = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         header = header_layout()(queue.o.p.word)
+        m.d.sync += may_start.eq(queue.o.valid & self.tokens.may_start & ~self.tokens.starts)
         m.d.comb += [
+            room.eq(queue.level + started < self.DEPTH),
+            self.i.ready.eq(room),
+            queue.i.valid.eq(self.i.valid & room),
+            queue.i.payload.eq(self.i.payload),
             self.tokens.wait.eq(header.wait),
             self.tokens.promise.eq(header.signal),
-            self.tokens.starts.eq(
-                queue.o.valid & ~started & self.tokens.may_start & under_way.i.ready
-            ),
-            self.waits.eq(queue.o.valid & ~started & ~self.tokens.starts),
+            self.tokens.starts.eq(may_start & ~started & under_way.i.ready),
+            self.waits.eq(queue.o.valid & ~started & ~self.tokens.may_start),
             under_way.i.valid.eq(self.tokens.starts),
             under_way.i.p.signal.eq(header.signal),
             under_way.i.p.address.eq(queue.o.p.address),
             self.o.valid.eq(started),
-            self.o.payload.eq(queue.o.p.word),
-            queue.o.ready.eq(started & self.o.ready),
+            self.o.payload.eq(instruction),
+            queue.o.ready.eq(self.tokens.starts),
             under_way.o.ready.eq(self.done),
             self.tokens.signal.eq(Mux(self.done, under_way.o.p.signal, 0)),
             self.oldest.eq(under_way.o.p.address),
             self.idle.eq(~queue.o.valid & ~under_way.o.valid),
         ]
         with m.If(self.tokens.starts):
-            m.d.sync += started.eq(1)
+            m.d.sync += [started.eq(1), instruction.eq(queue.o.p.word)]
         with m.Elif(self.o.ready):
             m.d.sync += started.eq(0)
 

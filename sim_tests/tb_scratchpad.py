@@ -15,7 +15,7 @@ from celosia.rtl.exponents import ScratchpadWrite
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 READERS, WRITERS = int(os.environ["READERS"]), int(os.environ["WRITERS"])
 WRITE_LATENCY = int(os.environ["WRITE_LATENCY"])
-READ_LATENCY = 3
+READ_LATENCY = 4
 L, C = CONFIG.lanes, CONFIG.columns
 PARTS = L // C
 LAYOUT = ScratchpadWrite(CONFIG)

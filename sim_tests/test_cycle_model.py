@@ -58,7 +58,7 @@ SAME = {
     "SUM_PATH": Accumulators.turnaround,
     "UNDER_WAY": UnitQueue.UNDER_WAY,
     "WEIGHT_BEATS": top.WEIGHT_BEATS,
-    "WORDS_AHEAD": Scratchpad.RESPONSE_DEPTH,
+    "WORDS_AHEAD": Scratchpad.words_ahead,
     "WRITES_UNDER_WAY": MemoryWriter.OUTSTANDING,
     "WRITE_BEATS": MemoryWriter.DEPTH,
     "WRITE_LATENCY": Scratchpad.write_latency,

@@ -39,6 +39,6 @@ def _waiting(queue: UnitQueue) -> int:
     """Cycles in which the first instruction in the queue waited for tokens."""
     total = taken = 0
     for given, started, next_taken in zip(queue.given, queue.started, queue.taken, strict=True):
-        total += started - max(given, taken) - 1
+        total += max(0, started - max(given, taken) - 2)
         taken = next_taken
     return total

@@ -65,7 +65,7 @@ class MatrixUnit:
         self.tiles = TileLoader(machine.config, client, machine.reads)
         self.drains = Drains(machine.config, machine.reads, machine.writes)
         self._bank = 0
-        self._step = 0  # when the last step left the walkers
+        self._step = 0  # when the last step went to the queues, the cycle after the walkers
         self._asked = self._end = -1  # when the last row was asked for, and went
         self._tile_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
         self._row_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
@@ -79,11 +79,11 @@ class MatrixUnit:
         for ins in self.queue.program:
             offered = yield from self._offered(ins)
             if ins.opcode is Opcode.ATTEND:
-                yield from self._attend(ins, offered + 1)
+                yield from self._attend(ins, offered + 2)
             else:
-                self._step = max(self._step, offered - 1)
+                self._step = max(self._step, offered)
                 yield from self._pass_all(matmul_passes(ins, self.config, self._bank))
-                self.queue.taken.add(self._step)
+                self.queue.taken.add(self._step - 1)
                 self.queue.end(self.drains.finish())
         while self._outputs:
             yield from self._output(self._hungry())
@@ -125,7 +125,7 @@ class MatrixUnit:
             self._step = max(self._step + 1, ready)
             yield from self._pass_all(score_passes(ins, self.config, block))
             self._outputs.append((ins, block))
-        self.queue.taken.add(self._step)
+        self.queue.taken.add(self._step - 1)
 
     def _output(self, time: int) -> Generator[Times | Alarm, None, None]:
         """Add the output of the block that has waited longest, from `time` on."""

@@ -30,11 +30,13 @@ class UnitQueue:
     def start(self) -> Generator[Times, None, int]:
         """Wait for the next instruction and its tokens; return when the unit is offered it."""
         index = len(self.started)
-        time = max((yield from self.given.item(index)), (yield from self.taken.item(index - 1))) + 1
+        # Whether it may start is known the cycle before.
+        time = (yield from self.given.item(index)) + 2
+        time = max(time, (yield from self.taken.item(index - 1)) + 1)
         for source in self.program[index].wait:
             token = yield from self.tokens[source].item(self._waits[source])
             self._waits[source] += 1
-            time = max(time, token)
+            time = max(time, token + 1)
         time = max(time, (yield from self.done.item(index - UNDER_WAY)) + 1)
         self.started.append(time)
         return time + 1
