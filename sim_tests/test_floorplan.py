@@ -63,7 +63,7 @@ def test_sums_flow_between_neighbours(rows, columns, lines):
         for (line, place), (next_line, next_place) in pairwise(way):
             assert line == next_line
             assert 0 < next_place - place <= widest
-    assert {line for line, _ in map(order.get, found.values())} == set(range(lines))
+    assert {order[site][0] for site in found.values()} == set(range(lines))
 
 
 def test_an_array_without_room_is_left_to_the_placer():
