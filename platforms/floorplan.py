@@ -29,6 +29,8 @@ class MultiplierSites:
 
     #: Columns of a block's multipliers, from its first one, and their numbers in the block.
     _BLOCK = ((0, 0), (1, 1), (4, 4), (5, 5))
+    #: Enables that the multipliers of a block can have; a constant is one of them.
+    ENABLES = 4
 
     def line(self, index: int) -> list[str]:
         """Return nextpnr's names of the sites of a line, from left to right."""
@@ -46,7 +48,7 @@ def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = 
     The columns of an array are spread over as few lines as hold them, and its rows follow each
     other along a line: then sums flow from neighbour to neighbour, and activations within a
     line and once to the next one. Nothing else is fixed. An array that does not fit the lines
-    that are left is not placed.
+    that are left, or the enables of their blocks, is not placed.
 
     Returns
     -------
@@ -65,15 +67,44 @@ def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = 
     for elements in arrays.values():
         rows, columns = (1 + max(numbers) for numbers in zip(*elements, strict=True))
         columns_in_line = len(sites.line(0)) // rows
-        if columns_in_line * (len(sites.lines) - first) < columns:
-            continue
-        lines = -(-columns // columns_in_line)
-        for line in range(lines):
-            here = range(-(-line * columns // lines), -(-(line + 1) * columns // lines))
-            free = iter(sites.line(first + line))
-            for row in range(rows):
-                for column in here:
-                    elements[row, column]["attributes"]["BEL"] = next(free)
-        first += lines
-        placed += len(elements)
+        least = -(-columns // columns_in_line) if columns_in_line else len(sites.lines) + 1
+        for count in range(least, len(sites.lines) - first + 1):
+            lines = _arrange(elements, rows, columns, count)
+            if all(_enables_fit(line) for line in lines):
+                for index, line in enumerate(lines, first):
+                    for cell, site in zip(line, sites.line(index), strict=False):
+                        cell["attributes"]["BEL"] = site
+                first += count
+                placed += len(elements)
+                break
     return placed
+
+
+def _arrange(
+    elements: dict[tuple[int, int], dict[str, Any]], rows: int, columns: int, lines: int
+) -> list[list[dict[str, Any]]]:
+    """Return the multipliers of each line, from left to right."""
+    found = []
+    for line in range(lines):
+        here = range(-(-line * columns // lines), -(-(line + 1) * columns // lines))
+        found.append([elements[row, column] for row in range(rows) for column in here])
+    return found
+
+
+def _enables_fit(line: list[dict[str, Any]]) -> bool:
+    """Say whether no block of a line has more enables than it can have.
+
+    The swap of weights reaches elements of one diagonal in the same cycle, and synthesis makes one
+    signal of theirs: the squarer the part of the array in a block, the fewer it has.
+    """
+    size = len(MultiplierSites._BLOCK)
+    for start in range(0, len(line), size):
+        enables = {
+            bit
+            for cell in line[start : start + size]
+            for port in ("CE0", "CE1", "CE2", "CE3")
+            for bit in cell.get("connections", {}).get(port, ())
+        }
+        if len(enables) > MultiplierSites.ENABLES:
+            return False
+    return True

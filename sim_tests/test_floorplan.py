@@ -79,3 +79,33 @@ def test_arrays_have_lines_of_their_own():
     assert place_arrays(design, sites) == 16 * 9
     lines = {(name.split(".")[1], site.split("/")[1]) for name, site in places(design).items()}
     assert lines == {("array_0", "Y10"), ("array_1", "Y34"), ("array_1", "Y58")}
+
+
+def enabled(rows, columns, enable):
+    """Return the netlist of an array whose elements have an enable each, and a constant one."""
+    design = netlist((rows, columns))
+    for name, cell in design["modules"]["top"]["cells"].items():
+        cell["connections"] = {"CE0": ["1"], "CE1": ["1"]}
+        if ".pe_" in name:
+            row, column = map(int, name.split(".pe_")[1].split(".")[0].split("_"))
+            cell["connections"]["CE1"] = [enable(row, column)]
+    return design
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 8), (16, 8), (8, 5)])
+def test_a_block_has_no_more_enables_than_it_can_have(rows, columns):
+    sites = board("ulx3s-85f").multiplier_sites
+    design = enabled(rows, columns, lambda row, column: row + column)
+    assert place_arrays(design, sites) == rows * columns
+    order = {site: (line, i // 4) for line in range(3) for i, site in enumerate(sites.line(line))}
+    blocks = {}
+    for name, site in places(design).items():
+        connections = design["modules"]["top"]["cells"][name]["connections"]
+        blocks.setdefault(order[site], set()).update(connections["CE0"] + connections["CE1"])
+    assert max(map(len, blocks.values())) <= 4
+
+
+def test_an_array_with_too_many_enables_is_left_to_the_placer():
+    design = enabled(4, 4, lambda row, column: 4 * row + column)
+    assert place_arrays(design, board("ulx3s-85f").multiplier_sites) == 0
+    assert places(design) == {}
