@@ -93,7 +93,7 @@ def plot(tokens: int, path: Path) -> None:
 
 MEASUREMENTS = [
     Measurement(
-        f"util.minilm.t{tokens}.latency{latency}.b{bandwidth}",
+        f"sensitivity.minilm.t{tokens}.latency{latency}.b{bandwidth}",
         0.95,
         1.0,
         "of the roofline",
