@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from celosia.compiler.workloads import attention, cut, edged, mha_ffn
+from celosia.compiler.workloads import attention, edged, growing, mha_ffn
 from celosia.config import PRESETS
 from celosia.golden.softmax import attention_float
 from celosia.isa import Opcode, disassemble
@@ -66,6 +66,6 @@ def test_blocks_of_queries_add_up(rows):
 
 @pytest.mark.parametrize("count", [1, 16, 17, 100, 1000])
 def test_runs_of_keys_add_up(count):
-    sizes = cut(count, 128, 16)
+    sizes = growing(count, 128, 16)
     assert sum(sizes) == count
     assert max(sizes) <= 128

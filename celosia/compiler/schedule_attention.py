@@ -3,7 +3,7 @@
 from celosia.compiler.layout_model import PlacedAttention
 from celosia.compiler.layout_scratchpad import OutOfSpace, Region
 from celosia.compiler.schedule_parts import Builder, Tensor, pieces
-from celosia.isa import Flag, Opcode
+from celosia.isa import Flag
 
 __all__ = ["lower_heads"]
 
@@ -64,21 +64,17 @@ def attend(
     word = head * part.v_words
     # Rows that are loaded again have their exponents found anew.
     keep = context.resident and head > 0
+    operands = {
+        "t": k.rows,
+        "d_tiles": part.d_tiles,
+        "v_tiles": part.v_tiles,
+        "multiplier": part.multiplier,
+        "shift": part.shift,
+    }
     for first, rows in pieces(q.rows, min(most, builder.plan.block)):
         y = context.open(first, rows, load=False, word=word, words=part.v_words)
-        builder.emit(
-            Opcode.ATTEND,
-            Flag.KEEP_EXPONENT if keep else Flag(0),
-            m=rows,
-            t=k.rows,
-            d_tiles=part.d_tiles,
-            v_tiles=part.v_tiles,
-            multiplier=part.multiplier,
-            shift=part.shift,
-            **q.part(first, rows).operand("x"),
-            **k.operand("w"),
-            **v.operand("v"),
-            **y.operand("y"),
+        builder.attend(
+            q.part(first, rows), k, v, y, operands, Flag.KEEP_EXPONENT if keep else Flag(0)
         )
         context.close(y, first, word=word)
     for region in (q, k, v):

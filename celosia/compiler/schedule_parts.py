@@ -1,6 +1,6 @@
 """What the scheduler builds with: instructions and their loads, tensors that may be spilled."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from celosia.compiler.layout import (
     PARAMETER_BYTES,
@@ -200,6 +200,30 @@ class Builder:
             **weights.operand("x"),
             **x.operand("w"),
             **y.operand("y"),
+        )
+
+    def attend(
+        self,
+        q: Region,
+        k: Region,
+        v: Region,
+        y: Region,
+        operands: Mapping[str, int],
+        flags: Flag = NONE,
+    ) -> None:
+        """Attention of rows of Q over rows of K, `v` being the values transposed.
+
+        `operands` are the number of keys, sizes, scale, and masks if `flags` ask for some.
+        """
+        self.emit(
+            Opcode.ATTEND,
+            flags,
+            m=q.rows,
+            **q.operand("x"),
+            **k.operand("w"),
+            **v.operand("v"),
+            **y.operand("y"),
+            **operands,
         )
 
     def matmul_streamed(

@@ -6,25 +6,29 @@ and channels are few, so that work begins early, and so are the last ones.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from celosia.compiler import key_patterns
 from celosia.compiler.dependencies import insert_tokens
+from celosia.compiler.key_runs import KeyRun, steps
 from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes, tile_bytes
 from celosia.compiler.layout_scratchpad import Region
 from celosia.compiler.program import Program, Tensor
-from celosia.compiler.schedule_parts import Builder
+from celosia.compiler.quantise import dyadic
+from celosia.compiler.schedule_parts import Builder, pieces
 from celosia.compiler.schedule_plans import Plan
 from celosia.config import MachineConfig
+from celosia.golden.activation import make_table
 from celosia.isa import INSTRUCTION_BYTES, Flag, Opcode, Space, assemble
 
 __all__ = ["attention", "mha_ffn"]
 
 #: Standard deviation of random int8 values, and of the int16 rows that products make of them.
 INT8_SPREAD, ROW_SPREAD = 74.0, 3000.0
-#: Bits of a parameter's multiplier.
-MULTIPLIER_BITS = 15
+#: Real value of one step of the rows before and after a GELU.
+GELU_SCALE = 1 / 4096
 
 
 class Workload:
@@ -50,7 +54,7 @@ class Workload:
     ) -> Matrix:
         """Place random weights; the product of rows of one spread has rows of another."""
         weight = self.rng.integers(-128, 128, (outputs, inputs), np.int8)
-        multiplier, shift = scale(to / (spread * INT8_SPREAD * inputs**0.5))
+        multiplier, shift = dyadic(to / (spread * INT8_SPREAD * inputs**0.5))
         bias = np.round(self.rng.normal(0, to / 3, outputs)).astype(np.int64)
         parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
         return Matrix(
@@ -64,12 +68,9 @@ class Workload:
         )
 
     def gelu(self) -> int:
-        """Place the table of a GELU on rows whose unit is 1/4096; return its address."""
-        at = (np.arange(257) - 128) * 256 / 4096
-        # Error function by its integral, to keep the table free of other libraries.
-        value = np.round(4096 * at / (1 + np.exp(-1.702 * at))).astype(np.int64)
-        table = np.stack([value[:-1], np.diff(value)], axis=1).astype("<i2")
-        return self.memory.place("gelu", table)
+        """Place the table of a GELU; return its address."""
+        table = np.stack(make_table("gelu", GELU_SCALE, GELU_SCALE), axis=1)
+        return self.memory.place("gelu", table.astype("<i2"))
 
     def tensor(self, kind: str, name: str, rows: int, columns: int) -> int:
         """Reserve int8 rows in memory; return their address."""
@@ -92,10 +93,7 @@ class Workload:
         linked = insert_tokens([memory.linked(ins) for ins in builder.program], self.config)
         memory.image[entry:] = assemble(linked)
         inputs, outputs = (
-            tuple(
-                Tensor(t.name, memory.link(t.address), t.pitch, t.rows, t.columns, 1.0, t.dtype)
-                for t in self.tensors[kind]
-            )
+            tuple(replace(t, address=memory.link(t.address)) for t in self.tensors[kind])
             for kind in ("inputs", "outputs")
         )
         return Program(
@@ -108,12 +106,6 @@ class Workload:
             tokens=tokens,
             entry=entry,
         )
-
-
-def scale(factor: float) -> tuple[int, int]:
-    """Return multiplier and shift nearest to a factor."""
-    shift = MULTIPLIER_BITS - 1 - int(np.floor(np.log2(factor)))
-    return round(factor * 2**shift), shift
 
 
 def runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -160,7 +152,7 @@ def mha_ffn(
     most = min(
         config.attention_rows, config.accumulator_rows * config.columns // project, tokens // 2
     )
-    blocks = list(runs(cut(tokens, most, most)))
+    blocks = list(pieces(tokens, most))
 
     # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
     for first, rows in runs([begin, tokens - begin]):
@@ -175,9 +167,9 @@ def mha_ffn(
     for first, rows in blocks:
         builder.matmul(matrices["q"], x.part(first, rows), q.part(first, rows))
 
-    logits = scale(64 * 2.0 / (ROW_SPREAD**2 * project**0.5))
+    operands = {"t": tokens, **logit_scale(config, ROW_SPREAD, project)}
     for first, rows in blocks:
-        attend(builder, q.part(first, rows), k, v, context.part(first, rows), logits)
+        builder.attend(q.part(first, rows), k, v, context.part(first, rows), operands)
     for first, rows in blocks:
         builder.matmul(matrices["o"], context.part(first, rows), y.part(first, rows))
     builder.load_table(table)
@@ -238,74 +230,72 @@ def attention(
     pad = builder.pad
     ring = [(pad.take(CHUNK, words), pad.take(width, CHUNK // lanes)) for _ in range(CHUNKS)]
     places = [(pad.take(most, words), pad.take(most, words)) for _ in range(2)]
-    logits = scale(64 * 2.0 / (INT8_SPREAD**2 * width**0.5))
+    scale = logit_scale(config, INT8_SPREAD, width)
 
-    jobs = []
+    jobs: list[Job] = []
     for index, (first, rows) in enumerate(runs(edged(queries, most))):
         q, y = (place.part(0, rows) for place in places[index % 2])
-        position = keys - queries + first  # of the first query
-        end = position + rows if causal else keys
-        for begin, count in runs(cut(end, CHUNK, CHUNK if index else FIRST_KEYS)):
+        position = keys - queries + first
+        (seen,) = key_patterns.causal(position, rows) if causal else key_patterns.full(keys)
+        parts = runs(growing(seen.keys, CHUNK, CHUNK if index else FIRST_KEYS))
+        chunks = [part for run in parts for part in seen.part(*run).reduced(rows)]
+        for run, flags, operands in steps(chunks):
             k, v = ring[len(jobs) % CHUNKS]
-            run = Run(
-                first=first,
-                begin=begin,
-                ends=begin + count == end,
-                diagonal=position - begin if causal else count,
-                q=q,
-                k=k.part(0, count),
-                v=v.columns(0, ceil_div(count, lanes)),
-                y=y,
-            )
-            jobs.append(run)
+            v = v.columns(0, ceil_div(run.keys, lanes))
+            jobs.append(Job(first, run, flags, operands, q, k.part(0, run.keys), v, y))
 
-    def load(run: Run) -> None:
-        if not run.begin:
-            builder.load(run.q, q_address + run.first * width, space=Space.ROWS8, pitch=width)
-        builder.load(run.k, k_address + run.begin * width, space=Space.ROWS8, pitch=width)
-        builder.load(run.v, v_address + run.begin, space=Space.ROWS8, pitch=keys)
+    def load(job: Job) -> None:
+        if Flag.CONTINUE not in job.flags:
+            builder.load(job.q, q_address + job.first * width, space=Space.ROWS8, pitch=width)
+        builder.load(job.k, k_address + job.run.first * width, space=Space.ROWS8, pitch=width)
+        builder.load(job.v, v_address + job.run.first, space=Space.ROWS8, pitch=keys)
 
     # Each run is loaded behind the one before.
     load(jobs[0])
-    for run, following in zip(jobs, [*jobs[1:], None], strict=True):
+    for job, following in zip(jobs, [*jobs[1:], None], strict=True):
         if following:
             load(following)
-        flags = Flag.CONTINUE if run.begin else Flag(0)
-        flags |= Flag(0) if run.ends else Flag.HOLD
-        masks = {}
-        if run.diagonal < run.k.rows - 1:
-            flags |= Flag.CAUSAL
-            masks = {"diagonal": run.diagonal}
-        attend(builder, run.q, run.k, run.v, run.y, logits, flags, **masks)
-        if run.ends:
-            builder.store(run.y, target + run.first * y_pitch)
+        builder.attend(job.q, job.k, job.v, job.y, scale | job.operands, job.flags)
+        if Flag.HOLD not in job.flags:
+            builder.store(job.y, target + job.first * y_pitch)
     return work.finish("attention", queries)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A block of queries and a run of keys.
+class Job:
+    """A block of queries and a run of keys, with places in the scratchpad.
 
     Attributes
     ----------
-    first, begin : int
-        First query, and first key.
-    ends : bool
-        It is the last run of its queries.
-    diagonal : int
-        Last key of the run that the first query sees.
+    first : int
+        First query.
+    run : KeyRun
+        Its keys.
+    flags, operands : Flag, dict
+        What its place in the chain makes of its ATTEND.
     q, k, v, y : Region
         Operands and result.
     """
 
     first: int
-    begin: int
-    ends: bool
-    diagonal: int
+    run: KeyRun
+    flags: Flag
+    operands: dict[str, int]
     q: Region
     k: Region
     v: Region
     y: Region
+
+
+def logit_scale(config: MachineConfig, spread: float, width: int) -> dict[str, int]:
+    """Return the operands by which logits of rows of a spread come to spread over two octaves."""
+    multiplier, shift = dyadic(64 * 2.0 / (spread**2 * width**0.5))
+    return {
+        "multiplier": int(multiplier),
+        "shift": int(shift),
+        "d_tiles": ceil_div(width, config.rows),
+        "v_tiles": ceil_div(width, config.columns),
+    }
 
 
 def edged(rows: int, most: int) -> list[int]:
@@ -319,39 +309,10 @@ def edged(rows: int, most: int) -> list[int]:
     return [EDGE, *sizes, *([between % step] if between % step else []), EDGE]
 
 
-def cut(count: int, most: int, first: int) -> list[int]:
+def growing(count: int, most: int, first: int) -> list[int]:
     """Cut a number into pieces of at most `most`, two of each size: `first`, then twice as many."""
     sizes = []
     while count:
         sizes.append(min(first << len(sizes) // 2, most, count))
         count -= sizes[-1]
     return sizes
-
-
-def attend(
-    builder: Builder,
-    q: Region,
-    k: Region,
-    v: Region,
-    y: Region,
-    logits: tuple[int, int],
-    flags: Flag = Flag(0),  # noqa: B008 - immutable
-    **masks: int,
-) -> None:
-    """Append attention of a block of queries to a run of keys."""
-    config = builder.config
-    builder.emit(
-        Opcode.ATTEND,
-        flags,
-        m=q.rows,
-        t=k.rows,
-        d_tiles=q.words * config.lanes // config.rows,
-        v_tiles=v.rows // config.columns,
-        multiplier=logits[0],
-        shift=logits[1],
-        **q.operand("x"),
-        **k.operand("w"),
-        **v.operand("v"),
-        **y.operand("y"),
-        **masks,
-    )
