@@ -12,8 +12,7 @@ from records import Measurement, main
 
 from celosia.cli.machines import open_simulation
 from celosia.config import PRESETS, MachineConfig
-from celosia.errors import CheckFailed
-from celosia.runtime.compare import compare, mac_cycles
+from celosia.runtime.compare import mac_cycles, require_equal
 from celosia.runtime.golden_device import GoldenDevice
 
 __all__ = ["BANDWIDTHS", "LATENCIES", "MEASUREMENTS", "plot"]
@@ -46,9 +45,7 @@ def measure(tokens: int, latency: int, bandwidth: int) -> dict[str, object]:
     program, inputs, golden = reference(config, tokens)
     beats = 256 * bandwidth // config.memory_width
     batch = open_simulation(config, latency=latency, bandwidth=beats).run(program, [inputs])
-    found = compare(program, golden, batch)
-    if found.mismatches:
-        raise CheckFailed(f"{found.mismatches} mismatches; first: {found.differences[0]}")
+    found = require_equal(program, golden, batch)
     counters = batch.runs[0].counters
     utilisation = mac_cycles(program) / counters["cycles"]
     bound = roofline(program, counters, beats)

@@ -1,26 +1,18 @@
 """Measures how fast the simulated machine runs, under cocotb, on products that fill its array."""
 
-import argparse
-import json
-import sys
-import tempfile
-from pathlib import Path
+from functools import partial
 
 import numpy as np
+from records import Measurement, main
 
 from celosia import isa
-from celosia.atomic import atomic_write
+from celosia.cli.machines import open_simulation
 from celosia.compiler.program import Program, Section, Tensor
 from celosia.config import PRESETS, MachineConfig
-from celosia.errors import CelosiaError, CheckFailed
-from celosia.generate import cache_root, generate
 from celosia.isa import Flag, Instruction, Opcode, Unit
-from celosia.runtime.compare import compare, mac_cycles
+from celosia.runtime.compare import mac_cycles, require_equal
 from celosia.runtime.golden_device import GoldenDevice
-from celosia.runtime.sim_device import SimDevice
 
-#: What is measured: name, preset, target in cycles per second.
-MEASUREMENTS = (("sim.cycles_per_second.bench16", "bench", 200_000),)
 #: Rows, channels and reduction of one product, and how many there are.
 SHAPE, PRODUCTS = (128, 256, 256), 10
 
@@ -93,29 +85,18 @@ def products(config: MachineConfig) -> Program:
     )
 
 
-def measure(name: str, preset: str, target: int) -> dict[str, object]:
-    """Run the products on golden machine and RTL, compare, and return the record."""
+def measure(preset: str) -> dict[str, object]:
+    """Run the products on golden machine and RTL, compare, and return what the record says."""
     config = PRESETS[preset]
     program = products(config)
     rng = np.random.default_rng(2)
     rows = rng.integers(-(1 << 15), 1 << 15, (SHAPE[0], SHAPE[2]), np.int16)
     inputs = [[(program.inputs[0].address, rows.astype("<i2").tobytes())]]
-    with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
-        generate(config, Path(folder) / "out")
-        device = SimDevice(config, Path(folder) / "out" / "accelerator.v", cache_root() / "sim")
-        batch = device.run(program, inputs)
-    found = compare(program, GoldenDevice(config).run(program, inputs), batch)
-    if found.mismatches:
-        raise CheckFailed(f"{name}: {found.mismatches} mismatches; first: {found.differences[0]}")
+    batch = open_simulation(config).run(program, inputs)
+    found = require_equal(program, GoldenDevice(config).run(program, inputs), batch)
     cycles = batch.runs[0].counters["cycles"]
     return {
-        "name": name,
         "value": round(batch.cycles / batch.seconds),
-        "unit": "cycles/s",
-        "target": target,
-        "limit": None,
-        "config": preset,
-        "how": f"python scripts/bench_simulation.py --only {name}",
         "cycles_per_cpu_second": round(batch.cycles / batch.cpu_seconds),
         "cycles": cycles,
         "mac_cycles": mac_cycles(program),
@@ -125,26 +106,16 @@ def measure(name: str, preset: str, target: int) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the records here")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="measure only these")
-    arguments = parser.parse_args()
-    known = [name for name, *_ in MEASUREMENTS]
-    for name in arguments.only or ():
-        if name not in known:
-            parser.error(f"no measurement {name!r}; there are {', '.join(known)}")
-    records = []
-    for name, preset, target in MEASUREMENTS:
-        if arguments.only is None or name in arguments.only:
-            records.append(measure(name, preset, target))
-            print(f"{name}: {records[-1]['value']:,} cycles/s (target {target:,})")
-    if arguments.json:
-        atomic_write(arguments.json, json.dumps(records, indent=2) + "\n")
-
+MEASUREMENTS = [
+    Measurement(
+        "sim.cycles_per_second.bench16",
+        200_000,
+        None,
+        "cycles/s",
+        "bench",
+        partial(measure, "bench"),
+    )
+]
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CelosiaError as error:
-        sys.exit(f"error: {error}")
+    main(str(__doc__), "bench_simulation.py", MEASUREMENTS)

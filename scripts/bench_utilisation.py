@@ -17,8 +17,7 @@ from celosia.compiler.checkpoint import load_model
 from celosia.compiler.program import Program
 from celosia.compiler.workloads import attention, mha_ffn
 from celosia.config import PRESETS, MachineConfig
-from celosia.errors import CheckFailed
-from celosia.runtime.compare import compare, mac_cycles
+from celosia.runtime.compare import mac_cycles, require_equal
 from celosia.runtime.devices import Writes
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
@@ -62,11 +61,7 @@ def measure(program: Program, inputs: Writes) -> dict[str, object]:
     """Run a program on RTL and golden machine and return what a record says of it."""
     config = program.config
     batch = open_simulation(config).run(program, [inputs])
-    found = compare(program, GoldenDevice(config).run(program, [inputs]), batch)
-    if found.mismatches:
-        raise CheckFailed(
-            f"{program.model}: {found.mismatches} mismatches; first: {found.differences[0]}"
-        )
+    found = require_equal(program, GoldenDevice(config).run(program, [inputs]), batch)
     counters = batch.runs[0].counters
     return {
         "value": mac_cycles(program) / counters["cycles"],

@@ -8,6 +8,7 @@ import numpy as np
 from celosia import isa
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
+from celosia.errors import CheckFailed
 from celosia.isa import Instruction, Opcode
 from celosia.runtime.devices import Batch
 
@@ -18,6 +19,7 @@ __all__ = [
     "mac_cycles",
     "mac_rows",
     "products",
+    "require_equal",
     "utilisation",
 ]
 
@@ -95,6 +97,22 @@ def compare(program: Program, golden: Batch, other: Batch) -> Comparison:
         found += _differences(edges[at], at, golden.memory[at:end], other.memory[at:end])
     count += golden.memory.size
     return Comparison(count, sum(difference.bytes for difference in found), tuple(found))
+
+
+def require_equal(program: Program, golden: Batch, other: Batch) -> Comparison:
+    """Compare as `compare` does.
+
+    Raises
+    ------
+    CheckFailed
+        If anything differs; the message has the first difference.
+    """
+    found = compare(program, golden, other)
+    if found.mismatches:
+        raise CheckFailed(
+            f"{program.model}: {found.mismatches} mismatches; first: {found.differences[0]}"
+        )
+    return found
 
 
 def _differences(
