@@ -76,20 +76,13 @@ class AttendWalker(wiring.Component):
                     m.next = "SCORES"
                 with m.Elif((waiting == 2) | (self.flush & (waiting != 0))):
                     m.next = "OUTPUT"
-            with m.State("SCORES"):
-                m.d.comb += [
-                    self.o.valid.eq(scores.o.valid),
-                    scores.o.ready.eq(self.o.ready),
-                    Value.cast(self.o.payload).eq(Value.cast(scores.o.payload)),
-                ]
-                with m.If(scored):
-                    m.next = "CHOOSE"
-            with m.State("OUTPUT"):
-                m.d.comb += [
-                    self.o.valid.eq(output.o.valid),
-                    output.o.ready.eq(self.o.ready),
-                    Value.cast(self.o.payload).eq(Value.cast(output.o.payload)),
-                ]
-                with m.If(ended):
-                    m.next = "CHOOSE"
+            for state, walker, left in (("SCORES", scores, scored), ("OUTPUT", output, ended)):
+                with m.State(state):
+                    m.d.comb += [
+                        self.o.valid.eq(walker.o.valid),
+                        walker.o.ready.eq(self.o.ready),
+                        Value.cast(self.o.payload).eq(Value.cast(walker.o.payload)),
+                    ]
+                    with m.If(left):
+                        m.next = "CHOOSE"
         return m
