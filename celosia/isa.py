@@ -2,16 +2,19 @@
 
 An instruction is 64 bytes, sixteen little-endian words of 32 bits. Word 0 holds the opcode (bits
 0-7), the wait mask (8-11), the signal mask (12-15) and the flags (16-31); the other words hold the
-operands listed in `OPCODES`. What instructions do is said in docs/architecture.md.
+operands listed in `OPCODES`, and words 12 to 15 up to eight additions of argument registers to
+operands. What instructions do is said in docs/architecture.md.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
 
 from celosia.errors import ProgramError
 
 __all__ = [
+    "ARGUMENTS",
+    "ARGUMENT_SLOTS",
     "COUNTERS",
     "FLAGS",
     "ID",
@@ -35,13 +38,20 @@ __all__ = [
 ]
 
 #: Version of everything in this file; programs carry it and machines report it.
-VERSION = 2
+VERSION = 3
 #: Bytes of one instruction.
 INSTRUCTION_BYTES = 64
 #: First register's value, "CELO".
 ID = 0x43454C4F
 #: Where the host sees on-chip memory on the register port.
 MEMORY_WINDOW = 0x8000_0000
+#: Argument registers, which the host writes before it starts a program.
+ARGUMENTS = 32
+#: Additions of arguments that one instruction can ask for.
+ARGUMENT_SLOTS = 8
+#: Half-word of the first of them: bits 0-4 the half-word of the operand, 5 set for one of 32 bits,
+#: 8-12 the register. Half-word 0, which holds the opcode, stands for no addition.
+ARGUMENT_HALF = 24
 #: Largest value of a token counter.
 TOKEN_LIMIT = 255
 
@@ -64,6 +74,8 @@ class Opcode(IntEnum):
     MATMUL = 4
     ATTEND = 5
     NORM = 6
+    MULTIPLY = 7
+    ARGMAX = 8
 
 
 class Space(IntEnum):
@@ -76,7 +88,7 @@ class Space(IntEnum):
 
 
 class Flag(IntFlag):
-    """Modifiers of MATMUL and ATTEND."""
+    """Modifiers of instructions."""
 
     WEIGHTS_IN_MEMORY = 1
     ROW_PARAMETERS = 2
@@ -88,6 +100,9 @@ class Flag(IntFlag):
     WINDOW = 128
     CONTINUE = 256
     HOLD = 512
+    WIDE = 1024
+    RMS = 2048
+    COMPLEX = 4096
 
 
 class Status(IntFlag):
@@ -141,10 +156,11 @@ class Field:
         return value if value < self.limit else value - (1 << self.width)
 
 
-def _fields(*rows: tuple[int, str, int, str], signed: Sequence[str] = ()) -> tuple[Field, ...]:
-    """Build fields from (half-word index, name, width, about)."""
+def _fields(*rows: tuple[float, str, int, str], signed: Sequence[str] = ()) -> tuple[Field, ...]:
+    """Build fields from (half-word index, .5 for its upper byte, name, width, about)."""
     return tuple(
-        Field(name, 16 * half, width, about, name in signed) for half, name, width, about in rows
+        Field(name, int(16 * half), width, about, name in signed)
+        for half, name, width, about in rows
     )
 
 
@@ -180,7 +196,14 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
         Unit.LOAD,
         _fields(*_MEMORY, (14, "slot", 16, "exponent slot of the first row")),
     ),
-    Opcode.STORE: (Unit.STORE, _fields(*_MEMORY)),
+    Opcode.STORE: (
+        Unit.STORE,
+        _fields(
+            *_MEMORY,
+            (15, "first", 16, "first element of each row that is written"),
+            (16, "count", 16, "elements of each row that are written; 0 for all"),
+        ),
+    ),
     Opcode.MATMUL: (
         Unit.MATRIX,
         _fields(
@@ -200,16 +223,19 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
     Opcode.ATTEND: (
         Unit.MATRIX,
         _fields(
-            (2, "m", 16, "queries"),
+            (2, "m", 16, "queries, of all groups"),
             (3, "t", 16, "keys"),
             *_X,
-            (7, "d_tiles", 16, "tiles of R lanes of a query and a key"),
+            (7, "d_tiles", 8, "tiles of R lanes of a query and a key"),
+            (7.5, "v_tiles", 8, "tiles of C rows of the transposed values"),
             *_W,
-            (11, "v_tiles", 16, "tiles of C rows of the transposed values"),
+            (11, "period", 16, "queries of a group; 0 if there is one group"),
             *_Y,
+            (15, "x_group", 16, "words from the first query of a group to that of the next"),
             (16, "v_base", 16, "first scratchpad word of the transposed values"),
             (17, "v_stride", 16, "words from one row of transposed values to the next"),
             (18, "v_slot", 16, "exponent slot of the first row of transposed values"),
+            (19, "y_group", 16, "words from the first result row of a group to that of the next"),
             (20, "multiplier", 16, "multiplier from scores to base-2 logits, 15 bits"),
             (21, "shift", 8, "right shift from scores to base-2 logits"),
             (22, "diagonal", 16, "last key that query 0 sees, with `causal`"),
@@ -232,6 +258,32 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
             (16, "epsilon", 32, "added to the n² scaled variance; at least 1"),
         ),
     ),
+    Opcode.MULTIPLY: (
+        Unit.VECTOR,
+        _fields(
+            (2, "m", 16, "rows"),
+            (3, "words", 16, "scratchpad words of a row"),
+            (4, "x_base", 16, "first scratchpad word of the first factor"),
+            (5, "x_stride", 16, "words from one row of it to the next"),
+            (7, "period", 16, "words of a row of the second factor, repeated; 0 for all words"),
+            (8, "w_base", 16, "first scratchpad word of the second factor"),
+            (9, "w_stride", 16, "words from one row of it to the next"),
+            (10, "shift", 8, "right shift of the products"),
+            *_Y,
+        ),
+    ),
+    Opcode.ARGMAX: (
+        Unit.VECTOR,
+        _fields(
+            (2, "m", 16, "rows"),
+            (3, "n", 16, "elements of a row"),
+            (4, "x_base", 16, "first scratchpad word of the input"),
+            (5, "x_stride", 16, "words from one input row to the next"),
+            (7, "words", 16, "scratchpad words of a row"),
+            *_Y,
+            (16, "first", 32, "index of the first element"),
+        ),
+    ),
 }
 
 #: Flags that each operation takes; hardware ignores the others.
@@ -244,9 +296,12 @@ FLAGS: dict[Opcode, Flag] = {
     | Flag.RESIDUAL
     | Flag.ACTIVATE
     | Flag.NARROW
-    | Flag.KEEP_EXPONENT,
+    | Flag.KEEP_EXPONENT
+    | Flag.WIDE,
     Opcode.ATTEND: Flag.KEEP_EXPONENT | Flag.CAUSAL | Flag.WINDOW | Flag.CONTINUE | Flag.HOLD,
-    Opcode.NORM: Flag(0),
+    Opcode.NORM: Flag.RMS,
+    Opcode.MULTIPLY: Flag.NARROW | Flag.KEEP_EXPONENT | Flag.COMPLEX,
+    Opcode.ARGMAX: Flag.CONTINUE,
 }
 
 #: Register name to byte address.
@@ -285,6 +340,7 @@ COUNTERS = (
     "memory_writes",
 )
 REGISTERS |= {name: 0x40 + 4 * index for index, name in enumerate(COUNTERS)}
+REGISTERS |= {f"argument{index}": 0x100 + 4 * index for index in range(ARGUMENTS)}
 
 
 @dataclass(frozen=True)
@@ -292,12 +348,14 @@ class Instruction:
     """One decoded instruction; operands that are not given are 0.
 
     `operands` keeps those that are not 0, in the order of their fields, so that equal encodings
-    are equal instructions.
+    are equal instructions. `adds` has pairs (operand, argument register): before the instruction is
+    dispatched the register is added to the operand, modulo its width.
 
     Raises
     ------
     ProgramError
-        If an operand or a flag is unknown to the operation, or an operand does not fit its field.
+        If an operand, a flag or a register is unknown to the operation, an operand does not fit
+        its field, or there are too many additions.
     """
 
     opcode: Opcode
@@ -305,6 +363,7 @@ class Instruction:
     flags: Flag = field(default=Flag(0))
     wait: frozenset[Unit] = frozenset()
     signal: frozenset[Unit] = frozenset()
+    adds: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         known = {f.name: f for f in OPCODES[self.opcode][1]}
@@ -321,6 +380,18 @@ class Instruction:
             raise ProgramError(
                 f"{self.opcode.name} does not take the flag {str(flag.name).lower()}"
             )
+        if len(self.adds) > ARGUMENT_SLOTS:
+            raise ProgramError(
+                f"{self.opcode.name} can add {ARGUMENT_SLOTS} arguments, not {len(self.adds)}"
+            )
+        for name, register in self.adds:
+            if name not in known or known[name].lsb % 16 or known[name].width < 16:
+                raise ProgramError(f"{self.opcode.name}: no argument can be added to {name!r}")
+            if not 0 <= register < ARGUMENTS:
+                raise ProgramError(
+                    f"{self.opcode.name}: argument register must be 0 to {ARGUMENTS - 1}, "
+                    f"not {register}"
+                )
         canonical = {name: int(self.operands[name]) for name in known if self.operands.get(name)}
         object.__setattr__(self, "operands", canonical)
 
@@ -336,6 +407,18 @@ class Instruction:
             raise KeyError(f"{self.opcode.name} has no operand {name!r}")
         return 0
 
+    def resolved(self, arguments: Sequence[int]) -> "Instruction":
+        """Return the instruction with the arguments added, as it is dispatched."""
+        if not self.adds:
+            return self
+        known = {f.name: f for f in OPCODES[self.opcode][1]}
+        operands = dict(self.operands)
+        for name, register in self.adds:
+            f = known[name]
+            value = operands.get(name, 0) + arguments[register]
+            operands[name] = (value - f.low) % (1 << f.width) + f.low
+        return replace(self, operands=operands, adds=())
+
     def encode(self) -> bytes:
         """Return the 64 bytes of the instruction."""
         word = int(self.opcode) | int(self.flags) << 16
@@ -343,6 +426,10 @@ class Instruction:
         word |= sum(1 << unit for unit in self.signal) << 12
         for f in OPCODES[self.opcode][1]:
             word |= f.insert(self[f.name])
+        places = {f.name: f for f in OPCODES[self.opcode][1]}
+        for index, (name, register) in enumerate(self.adds):
+            slot = places[name].lsb // 16 | (places[name].width > 16) << 5 | register << 8
+            word |= slot << 16 * (ARGUMENT_HALF + index)
         return word.to_bytes(INSTRUCTION_BYTES, "little")
 
     @classmethod
@@ -367,11 +454,13 @@ class Instruction:
             Flag(word >> 16 & FLAGS[opcode]),
             frozenset(unit for unit in Unit if word >> 8 & 1 << unit),
             frozenset(unit for unit in Unit if word >> 12 & 1 << unit),
+            tuple(_decode_adds(opcode, word)),
         )
 
     def __str__(self) -> str:
         parts = [self.opcode.name.ljust(6)]
         parts += [f"{name}={value}" for name, value in self.operands.items() if value]
+        parts += [f"{name}@{register}" for name, register in self.adds]
         parts += [f"+{flag.name.lower()}" for flag in self.flags if flag.name]
         parts += [f"<{unit.name.lower()}" for unit in sorted(self.wait)]
         parts += [f">{unit.name.lower()}" for unit in sorted(self.signal)]
@@ -385,6 +474,7 @@ class Instruction:
         try:
             opcode = Opcode[name]
             operands, flags, wait, signal = {}, Flag(0), set(), set()
+            adds = []
             for part in parts:
                 if part[0] == "+":
                     flags |= Flag[part[1:].upper()]
@@ -392,14 +482,29 @@ class Instruction:
                     wait.add(Unit[part[1:].upper()])
                 elif part[0] == ">":
                     signal.add(Unit[part[1:].upper()])
+                elif "@" in part:
+                    key, _, value = part.partition("@")
+                    adds.append((key, int(value)))
                 else:
                     key, _, value = part.partition("=")
                     operands[key] = int(value, 0)
         except KeyError as error:
             raise ProgramError(f"cannot parse {text!r}: {error} is not known") from error
         except ValueError as error:
-            raise ProgramError(f"cannot parse {text!r}: {part!r} is not NAME=NUMBER") from error
-        return cls(opcode, operands, flags, frozenset(wait), frozenset(signal))
+            raise ProgramError(
+                f"cannot parse {text!r}: {part!r} is not NAME=NUMBER or NAME@REGISTER"
+            ) from error
+        return cls(opcode, operands, flags, frozenset(wait), frozenset(signal), tuple(adds))
+
+
+def _decode_adds(opcode: Opcode, word: int) -> Iterable[tuple[str, int]]:
+    """Yield the additions of arguments to operands; others have no meaning."""
+    places = {(f.lsb, f.width > 16): f.name for f in OPCODES[opcode][1] if f.width >= 16}
+    for index in range(ARGUMENT_SLOTS):
+        slot = word >> 16 * (ARGUMENT_HALF + index)
+        name = places.get((16 * (slot & 31), bool(slot >> 5 & 1)))
+        if name is not None:
+            yield name, slot >> 8 & 31
 
 
 def check_tokens(program: Sequence[Instruction]) -> None:

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "isa.md"
 UNITS = {
     Unit.LOAD: "memory to scratchpad, parameters, table",
     Unit.MATRIX: "products and attention",
-    Unit.VECTOR: "norms",
+    Unit.VECTOR: "norms, element products, largest elements",
     Unit.STORE: "scratchpad to memory",
 }
 OPCODES = {
@@ -21,7 +21,9 @@ OPCODES = {
     Opcode.STORE: "write scratchpad rows to memory",
     Opcode.MATMUL: "`y = x · wᵀ`, scaled, with residual and activation",
     Opcode.ATTEND: "`y = softmax(x · wᵀ) · v`, over a run of keys",
-    Opcode.NORM: "LayerNorm of rows",
+    Opcode.NORM: "LayerNorm or RMSNorm of rows",
+    Opcode.MULTIPLY: "`y = x · w`, element by element, real or complex",
+    Opcode.ARGMAX: "the largest element of each row and its index",
 }
 SPACES = {
     Space.ROWS16: "rows of scratchpad words, two bytes a lane",
@@ -38,8 +40,12 @@ FLAGS = {
     Flag.KEEP_EXPONENT: "the result's exponents only grow: its rows have lanes elsewhere",
     Flag.CAUSAL: "query i sees keys 0 to `i + diagonal` of the run only",
     Flag.WINDOW: "query i sees keys from `i + window` of the run on only",
-    Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped",
+    Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped;"
+    " ARGMAX: the result row holds the largest element so far",
     Flag.HOLD: "the next ATTEND goes on: nothing is written",
+    Flag.WIDE: "streamed rows keep all 16 bits: two passes a tile, exponents are not used",
+    Flag.RMS: "RMSNorm: no mean is taken off",
+    Flag.COMPLEX: "lanes 2k and 2k + 1 are the real and imaginary part of a number",
 }
 STATUS = {
     Status.BUSY: "a program runs",
@@ -65,6 +71,10 @@ REGISTERS = {
     "program": "byte offset of the first instruction, in the window",
     "window_base": "first address of the window",
     "window_size": "bytes of the window",
+}
+REGISTERS |= {
+    f"argument{index}": "added to operands; kept from program to program"
+    for index in range(isa.ARGUMENTS)
 }
 COUNTERS = {
     "cycles": "cycles from start to stop",
@@ -167,6 +177,19 @@ def page() -> str:
                     ),
                     ("15:12", "signal mask: each of these units gets a token at the end"),
                     ("31:16", "flags"),
+                ],
+            ),
+            "## Words 12 to 15",
+            f"Up to {isa.ARGUMENT_SLOTS} additions of 16 bits each: before the instruction is"
+            " dispatched an argument register is added to an operand of 16 or 32 bits, modulo its"
+            " width.",
+            table(
+                "bits",
+                "meaning",
+                rows=[
+                    ("4:0", "half-word at which the operand begins; 0 for no addition"),
+                    ("5", "set if the operand has 32 bits"),
+                    ("12:8", "argument register"),
                 ],
             ),
             "## Opcodes",
