@@ -238,6 +238,7 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
             (19, "y_group", 16, "words from the first result row of a group to that of the next"),
             (20, "multiplier", 16, "multiplier from scores to base-2 logits, 15 bits"),
             (21, "shift", 8, "right shift from scores to base-2 logits"),
+            (21.5, "y_shift", 8, "fraction bits of the result below those of the values"),
             (22, "diagonal", 16, "last key that query 0 sees, with `causal`"),
             (23, "window", 16, "first key that query 0 sees, with `window`"),
             signed=("diagonal", "window"),

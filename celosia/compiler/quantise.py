@@ -60,12 +60,16 @@ class QuantisedLinear:
         Quantised weights.
     multiplier, shift, bias : (out,) int64
         Parameters of the epilogue.
-    in_scale, out_scale : float
-        Real value of one step of the int16 input and output.
+    in_scale : float
+        Real value of one step of the input.
+    out_scale : float
+        Real value of one step of the output; the largest one where channels differ.
     r_shift : int
         Right shift of the residual, if it has one.
     bound : float
         Share of the accumulator's range that the worst input could use.
+    weight_scale : (out,) float
+        Real value of one step of the weights.
     """
 
     name: str
@@ -77,6 +81,7 @@ class QuantisedLinear:
     out_scale: float
     r_shift: int
     bound: float
+    weight_scale: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +141,7 @@ def quantise_weights(weight: NDArray[np.floating]) -> tuple[NDArray[np.int8], ND
     return np.clip(values, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8), scale
 
 
-def quantise_rows(values: ArrayLike, scale: float) -> NDArray[np.int16]:
+def quantise_rows(values: ArrayLike, scale: float | NDArray[np.float64]) -> NDArray[np.int16]:
     """Quantise to int16, saturated."""
     codes = np.rint(np.asarray(values, dtype=np.float64) / scale)
     return np.clip(codes, -LIMIT - 1, LIMIT).astype(np.int16)
@@ -162,12 +167,15 @@ def residual_shift(residual_scale: float, needed: float) -> int:
 def quantise_linear(
     linear: Linear,
     in_scale: float,
-    out_scale: float,
+    out_scale: float | NDArray[np.float64],
     config: MachineConfig,
     *,
     r_shift: int = 0,
+    wide: bool = False,
 ) -> QuantisedLinear:
-    """Quantise a matrix between two scales.
+    """Quantise a matrix between two scales, that of the output one for each channel if need be.
+
+    With `wide`, the rows that it takes keep their 16 bits.
 
     Raises
     ------
@@ -178,7 +186,8 @@ def quantise_linear(
     if not np.isfinite(linear.weight).all():
         raise ModelError(f"{linear.name}: weights must be finite, but hold NaN or infinity")
     weight, scale = quantise_weights(linear.weight)
-    worst = int(np.abs(weight, dtype=np.int64).sum(axis=1).max()) * ACTIVATION_LIMIT
+    largest = LIMIT + 1 if wide else ACTIVATION_LIMIT
+    worst = int(np.abs(weight, dtype=np.int64).sum(axis=1).max()) * largest
     bound = check_accumulators(linear.name, linear.inputs, worst, config)
     try:
         multiplier, shift = dyadic(in_scale * scale / out_scale)
@@ -192,9 +201,10 @@ def quantise_linear(
         shift,
         quantise_rows(bias, out_scale).astype(np.int64),
         in_scale,
-        out_scale,
+        float(np.max(out_scale)),
         r_shift,
         bound,
+        scale,
     )
 
 
