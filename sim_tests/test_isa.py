@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from celosia import isa
 from celosia.errors import ProgramError
 from celosia.isa import (
+    ARGUMENT_SLOTS,
+    ARGUMENTS,
     FLAGS,
     INSTRUCTION_BYTES,
     OPCODES,
@@ -24,6 +26,12 @@ from celosia.isa import (
 
 ROOT = Path(__file__).parents[1]
 HALT = Instruction(Opcode.HALT)
+#: Operands of each operation that arguments can be added to.
+ADDABLE = {
+    opcode: [f.name for f in fields if f.width >= 16] for opcode, (_, fields) in OPCODES.items()
+}
+#: First bit of the additions.
+ADDS = 384
 
 
 @st.composite
@@ -35,7 +43,11 @@ def instructions(draw, opcodes=tuple(Opcode)):
     }
     flags = draw(st.sets(st.sampled_from(list(FLAGS[opcode])))) if FLAGS[opcode] else set()
     units = st.frozensets(st.sampled_from(Unit))
-    return Instruction(opcode, operands, Flag(sum(flags)), draw(units), draw(units))
+    adds = ()
+    if ADDABLE[opcode]:
+        add = st.tuples(st.sampled_from(ADDABLE[opcode]), st.integers(0, ARGUMENTS - 1))
+        adds = tuple(draw(st.lists(add, max_size=ARGUMENT_SLOTS)))
+    return Instruction(opcode, operands, Flag(sum(flags)), draw(units), draw(units), adds)
 
 
 def work(opcode=Opcode.LOAD, *, wait=(), signal=()):
@@ -60,15 +72,34 @@ def test_bits_without_a_meaning_are_ignored(instruction, noise):
     meant = 0xFFFF | int(FLAGS[opcode]) << 16
     for f in OPCODES[opcode][1]:
         meant |= ((1 << f.width) - 1) << f.lsb
+    for slot in range(ARGUMENT_SLOTS):
+        meant |= (0x1F3F if slot < len(instruction.adds) else 0xFFFF) << ADDS + 16 * slot
     word = int.from_bytes(instruction.encode(), "little")
     word |= int.from_bytes(noise, "little") & ~meant
     assert Instruction.decode(word.to_bytes(64, "little")) == instruction
 
 
+@pytest.mark.parametrize("opcode", Opcode)
+def test_additions_to_nothing_are_ignored(opcode):
+    """Of all places only operands count, and only with the width that they have."""
+    known = {(f.lsb // 16, f.width > 16): f.name for f in OPCODES[opcode][1] if f.width >= 16}
+    for half in range(32):
+        for wide in (False, True):
+            slot = half | wide << 5 | 9 << 8
+            # Also behind slots that are empty.
+            word = int(opcode) | slot << ADDS + 80
+            decoded = Instruction.decode(word.to_bytes(64, "little"))
+            name = known.get((half, wide))
+            assert decoded == Instruction(opcode, adds=((name, 9),) if name else ())
+
+
 @given(st.lists(instructions([op for op in Opcode if op is not Opcode.HALT]), max_size=5))
 def test_program_round_trip(program):
     # Tokens apart, any instructions make a program.
-    program = [Instruction(ins.opcode, ins.operands, ins.flags) for ins in program] + [HALT]
+    program = [
+        *(Instruction(ins.opcode, ins.operands, ins.flags, adds=ins.adds) for ins in program),
+        HALT,
+    ]
     data = assemble(program)
     assert disassemble(data) == program
     assert disassemble(data + bytes(100)) == program
@@ -84,7 +115,7 @@ def test_fields_do_not_overlap(opcode):
     for before, after in pairwise(fields):
         assert before.lsb + before.width <= after.lsb, (before.name, after.name)
     for f in fields:
-        assert 32 <= f.lsb and f.lsb + f.width <= 8 * INSTRUCTION_BYTES
+        assert 32 <= f.lsb and f.lsb + f.width <= ADDS
         # Hardware and the host see whole fields in a word of 32 bits.
         assert f.lsb // 32 == (f.lsb + f.width - 1) // 32
 
@@ -124,6 +155,54 @@ def test_known_encoding_of_operands_with_a_sign():
     assert str(instruction) == "ATTEND diagonal=-2 window=-32768 +window +hold"
 
 
+def test_known_encoding_of_additions():
+    adds = (("address", 3), ("base", 31), ("address", 0))
+    instruction = Instruction(Opcode.LOAD, {"rows": 1, "address": 0x40}, adds=adds)
+    words = {0: 0x2, 1: 0x1, 3: 0x40, 12: 0x1F0C_0326, 13: 0x26}
+    assert instruction.encode() == b"".join(
+        words.get(i, 0).to_bytes(4, "little") for i in range(16)
+    )
+    assert str(instruction) == "LOAD   rows=1 address=64 address@3 base@31 address@0"
+
+
+@pytest.mark.parametrize(
+    ("opcode", "operands", "adds", "expected"),
+    [
+        (Opcode.LOAD, {"address": 0x40}, [("address", 1)], {"address": 0x41}),
+        (Opcode.LOAD, {}, [("rows", 1), ("base", 2)], {"rows": 1, "base": 0xFFFE}),
+        # 32 bits wrap around, and 16 bits know no more of the argument.
+        (Opcode.LOAD, {"address": 5}, [("address", 2)], {"address": 3}),
+        (Opcode.LOAD, {"rows": 0xFFFF}, [("rows", 1)], {}),
+        (Opcode.LOAD, {"rows": 7}, [("rows", 3)], {"rows": 7 + 0x5678}),
+        # Several to one operand.
+        (Opcode.LOAD, {"base": 9}, [("base", 1), ("base", 2), ("base", 1)], {"base": 9}),
+        (Opcode.ATTEND, {"diagonal": -2}, [("diagonal", 1)], {"diagonal": -1}),
+        (Opcode.ATTEND, {"diagonal": 1, "window": -1}, [("diagonal", 2)], {"diagonal": -1}),
+        (Opcode.ATTEND, {"window": -(1 << 15)}, [("window", 2)], {"window": 0x7FFE}),
+        (Opcode.ATTEND, {"window": 0x7FFF}, [("window", 1)], {"window": -(1 << 15)}),
+        (Opcode.ATTEND, {}, [("window", 4)], {"window": -(1 << 15)}),
+    ],
+)
+def test_additions_wrap_around(opcode, operands, adds, expected):
+    arguments = [0, 1, 0xFFFF_FFFE, 0x1234_5678, 0x8000]
+    instruction = Instruction(opcode, operands, adds=tuple(adds))
+    resolved = instruction.resolved(arguments)
+    kept = {name: value for name, value in operands.items() if name not in dict(adds)}
+    assert resolved == Instruction(opcode, kept | expected)
+
+
+@given(instructions(), st.lists(st.integers(0, (1 << 32) - 1), min_size=32, max_size=32))
+def test_operands_have_the_sum_of_their_arguments(instruction, arguments):
+    resolved = instruction.resolved(arguments)
+    assert not resolved.adds
+    assert (resolved.flags, resolved.wait) == (instruction.flags, instruction.wait)
+    assert resolved.signal == instruction.signal
+    for f in OPCODES[instruction.opcode][1]:
+        added = sum(arguments[register] for name, register in instruction.adds if name == f.name)
+        assert f.low <= resolved[f.name] < f.limit
+        assert (resolved[f.name] - instruction[f.name] - added) % (1 << f.width) == 0
+
+
 def test_operands_default_to_zero():
     instruction = Instruction(Opcode.LOAD, {"rows": 3, "words": 0})
     assert (instruction["rows"], instruction["words"], instruction["pitch"]) == (3, 0, 0)
@@ -158,12 +237,31 @@ def test_wrong_instruction(opcode, operands, flags, message):
 
 
 @pytest.mark.parametrize(
+    ("opcode", "adds", "message"),
+    [
+        (Opcode.LOAD, [("address", 0)] * 9, "LOAD can add 8 arguments, not 9"),
+        (Opcode.LOAD, [("m", 0)], "LOAD: no argument can be added to 'm'"),
+        (Opcode.LOAD, [("space", 0)], "LOAD: no argument can be added to 'space'"),
+        (Opcode.ATTEND, [("v_tiles", 0)], "ATTEND: no argument can be added to 'v_tiles'"),
+        (Opcode.HALT, [("opcode", 0)], "HALT: no argument can be added to 'opcode'"),
+        (Opcode.LOAD, [("address", 32)], "LOAD: argument register must be 0 to 31, not 32"),
+        (Opcode.LOAD, [("address", -1)], "LOAD: argument register must be 0 to 31, not -1"),
+    ],
+)
+def test_wrong_additions(opcode, adds, message):
+    with pytest.raises(ProgramError, match=f"^{message}"):
+        Instruction(opcode, adds=tuple(adds))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", r"cannot parse '': '' is not known"),
-        ("MULTIPLY m=1", r"cannot parse 'MULTIPLY m=1': 'MULTIPLY' is not known"),
+        ("DIVIDE m=1", r"cannot parse 'DIVIDE m=1': 'DIVIDE' is not known"),
         ("MATMUL m", r"cannot parse 'MATMUL m': 'm' is not NAME=NUMBER"),
         ("MATMUL m=x", r"'m=x' is not NAME=NUMBER"),
+        ("MATMUL m@x", r"'m@x' is not NAME=NUMBER or NAME@REGISTER"),
+        ("MATMUL r_shift@1", r"MATMUL: no argument can be added to 'r_shift'"),
         ("MATMUL +fast", r"'FAST' is not known"),
         ("MATMUL <host", r"'HOST' is not known"),
         ("MATMUL q=1", r"MATMUL has no operand 'q'"),
@@ -178,7 +276,7 @@ def test_text_takes_hexadecimal():
     assert Instruction.parse("LOAD address=0x40") == Instruction(Opcode.LOAD, {"address": 64})
 
 
-@pytest.mark.parametrize("opcode", [0, 7, 255])
+@pytest.mark.parametrize("opcode", [0, 9, 255])
 def test_illegal_opcode(opcode):
     with pytest.raises(ProgramError, match=f"^illegal opcode {opcode}$"):
         Instruction.decode(bytes([opcode]) + bytes(63))
@@ -256,6 +354,7 @@ def test_registers_do_not_overlap():
     assert len(set(addresses)) == len(addresses)
     assert all(address % 4 == 0 and address < isa.MEMORY_WINDOW for address in addresses)
     assert [isa.REGISTERS[name] for name in isa.COUNTERS[:2]] == [0x40, 0x44]
+    assert [isa.REGISTERS[f"argument{n}"] for n in (0, 1, 31)] == [0x100, 0x104, 0x17C]
 
 
 def test_page_is_up_to_date():
