@@ -44,14 +44,14 @@ def compile_command(
     that says what lies where. `celosia run DIR` and `celosia simulate DIR` take it.
     """
     from celosia.compiler import compile_model
-    from celosia.compiler.checkpoint import load_model
+    from celosia.compiler.checkpoint import load_encoder
     from celosia.isa import disassemble
     from celosia.runtime.compare import mac_cycles
 
     machine = load_config(config)
     begin = time.perf_counter()
     with working(f"compiling {model} for {machine.name}"):
-        encoder = load_model(model)
+        encoder = load_encoder(model)
         program = compile_model(encoder, machine, tokens=tokens)
         path = Path(model)
         source = str(path.resolve()) if path.exists() else model

@@ -141,9 +141,9 @@ def _source(program: Program) -> str:
 
 def reference(program: Program) -> Encoder | None:
     """Return the float model that a program was compiled from, or None if it is not there."""
-    from celosia.compiler.checkpoint import load_model
+    from celosia.compiler.checkpoint import load_encoder
 
     try:
-        return load_model(_source(program))
+        return load_encoder(_source(program))
     except ModelError:
         return None

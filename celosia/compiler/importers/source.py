@@ -1,28 +1,27 @@
-"""A checkpoint on disk: safetensors and JSON, read with every doubt spoken out."""
+"""A checkpoint on disk, whatever its format: read with every doubt spoken out."""
 
+import importlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
 
 from celosia.errors import ModelError
 
-__all__ = ["Source", "read_json"]
+__all__ = ["Entry", "Source", "optional", "read_json"]
 
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 LARGEST = 1 << 20  # of any size in a configuration: more is a mistake, not a model
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor as it is stored."""
+    """One tensor as it is stored: its shape, and how to read it as floats of any width."""
 
-    dtype: str
     shape: tuple[int, ...]
-    data: bytes
+    read: Callable[[], np.ndarray]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -38,36 +37,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_tensors(path: Path) -> dict[str, Entry]:
-    """Read the tensors of a safetensors file, as bytes."""
+def optional(package: str, path: Path) -> Any:
+    """Import a package that only some files need, such as `path`."""
     try:
-        tensors = deserialize(path.read_bytes())
-    except SafetensorError as error:
+        return importlib.import_module(package)
+    except ImportError:
         raise ModelError(
-            f"{path}: truncated or not safetensors ({error}); the file has "
-            f"{path.stat().st_size} bytes; copy it again"
+            f"{path}: needs the package {package}; run `pip install {package}`"
         ) from None
-    return {
-        name: Entry(tensor["dtype"], tuple(tensor["shape"]), tensor["data"])
-        for name, tensor in tensors
-    }
-
-
-def find_weights(path: Path) -> Path:
-    """Return the safetensors file meant by a directory or a file."""
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise ModelError(f"{path}: must be a .safetensors file or a directory that has one")
-        return path
-    weights = path / "model.safetensors"
-    if weights.is_file():
-        return weights
-    hint = ""
-    if (path / "model.safetensors.index.json").is_file():
-        hint = "; it is split into shards: save it as one file"
-    elif (path / "pytorch_model.bin").is_file():
-        hint = "; convert pytorch_model.bin to safetensors"
-    raise ModelError(f"{weights}: file is missing{hint}")
 
 
 class Source:
@@ -77,18 +54,30 @@ class Source:
     ----------
     name : str
         What the user calls the model.
-    path : Path
-        A directory with model.safetensors and config.json, or a safetensors file with
-        config.json beside it.
+    weights : Path
+        The file that has the tensors.
+    entries : mapping of str to Entry
+        The tensors by name.
+    config_path : Path
+        The file that has the configuration; it may be `weights`.
+    config : dict
+        The configuration.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: Path,
+        entries: Mapping[str, Entry],
+        config_path: Path,
+        config: dict[str, Any],
+    ) -> None:
         self.name = name
-        self.weights = find_weights(path)
-        self.directory = self.weights.parent
-        self.config_path = self.directory / "config.json"
-        self.config = read_json(self.config_path)
-        self.entries = read_tensors(self.weights)
+        self.weights = weights
+        self.directory = config_path.parent
+        self.entries = entries
+        self.config_path = config_path
+        self.config = config
         self.asked: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -112,7 +101,8 @@ class Source:
                 f"{self.config_path.name} makes it {shape}"
             )
         self.asked.add(name)
-        values = self.read(name)
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            values = np.ascontiguousarray(self.entries[name].read(), dtype=np.float32)
         wrong = ~np.isfinite(values)
         if wrong.any():
             first = [int(n) for n in np.argwhere(wrong)[0]]
@@ -120,22 +110,7 @@ class Source:
                 f"{self.weights}: tensor {name!r} holds {wrong.sum()} NaN or infinite values, "
                 f"the first at {first}; weights must be finite in float32"
             )
-        return values
-
-    def read(self, name: str) -> np.ndarray:
-        """Read a tensor as float32, whatever it holds."""
-        entry = self.entries[name]
-        if entry.dtype != "BF16" and entry.dtype not in FLOATS:
-            raise ModelError(
-                f"{self.weights}: tensor {name!r} is stored as {entry.dtype}; weights must be "
-                "F32, F16, BF16 or F64"
-            )
-        if entry.dtype == "BF16":  # unknown to NumPy: the upper half of a float32
-            values = (np.frombuffer(entry.data, "<u2").astype(np.uint32) << 16).view(np.float32)
-        else:
-            with np.errstate(over="ignore"):  # becomes infinite, which is refused above
-                values = np.frombuffer(entry.data, FLOATS[entry.dtype]).astype(np.float32)
-        return values.reshape(entry.shape)
+        return values.reshape(shape)
 
     def demand_all_used(self, ignored: tuple[str, ...]) -> None:
         """Refuse tensors nobody asked for, unless their names start like one of `ignored`."""
@@ -167,11 +142,19 @@ class Source:
             )
         return value
 
-    def number(self, key: str) -> float:
-        """Return a positive number from the configuration."""
-        value = self.value(key)
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a positive number from the configuration, less than 1."""
+        value = self.value(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
             raise ModelError(f"{self.config_path}: {key} must be between 0 and 1, not {value!r}")
+        return float(value)
+
+    def base(self, key: str, value: object) -> float:
+        """Check that `value`, given by `key`, is a base: finite and more than 1."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 1e300:
+            raise ModelError(
+                f"{self.config_path}: {key} must be finite and more than 1, not {value!r}"
+            )
         return float(value)
 
     def demand(self, key: str, wanted: object, why: str) -> None:
