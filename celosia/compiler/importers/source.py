@@ -102,7 +102,7 @@ class Source:
             )
         self.asked.add(name)
         with np.errstate(over="ignore"):  # becomes infinite, which is refused
-            values = np.ascontiguousarray(self.entries[name].read(), dtype=np.float32)
+            values = self.entries[name].read().astype(np.float32, order="C").reshape(shape)
         wrong = ~np.isfinite(values)
         if wrong.any():
             first = [int(n) for n in np.argwhere(wrong)[0]]
@@ -110,7 +110,7 @@ class Source:
                 f"{self.weights}: tensor {name!r} holds {wrong.sum()} NaN or infinite values, "
                 f"the first at {first}; weights must be finite in float32"
             )
-        return values.reshape(shape)
+        return values
 
     def demand_all_used(self, ignored: tuple[str, ...]) -> None:
         """Refuse tensors nobody asked for, unless their names start like one of `ignored`."""
