@@ -1,4 +1,4 @@
-"""Twin of `celosia.cores.layernorm`: LayerNorm of int16 rows.
+"""Twin of `celosia.cores.layernorm`: LayerNorm of int16 rows, or RMSNorm.
 
 With `S1 = Σx`, `S2 = Σx²` and `v = n·S2 - S1² + epsilon`, exactly, an element's normal form is
 `z = (n·x - S1)/sqrt(v) = (x - mean)·n/sqrt(v)`. Only four scalars of a row are rounded:
@@ -8,6 +8,8 @@ With `S1 = Σx`, `S2 = Σx²` and `v = n·S2 - S1² + epsilon`, exactly, an elem
 - `root`, `sqrt(v)` as 20 bits, its top bit set, from the upper 40 bits of `v`;
 - `gain`, `n/sqrt(v)` as 17 bits, its top bit set, rounded;
 - `offset`, what the mean's fraction is worth, at four bits below the product of gain and element.
+
+RMSNorm is the same with `S1 = 0`: mean and offset are 0.
 
 Against exact arithmetic `|zq - 4096·z| <= 1 + 4096·|z|·2^-16`, `zq` being the rounded `z`.
 """
@@ -54,15 +56,15 @@ class RowScale(NamedTuple):
     shift: IntArray
 
 
-def row_scale(x: ArrayLike, *, epsilon: int) -> RowScale:
-    """Find what normalises each row of `x` (m, n)."""
+def row_scale(x: ArrayLike, *, epsilon: int, rms: bool = False) -> RowScale:
+    """Find what normalises each row of `x` (m, n); without its mean if `rms`."""
     x = checked("x", x, -32768, 32767)
     n = x.shape[1]
     if not 1 <= n <= MAX_ELEMENTS:
         raise ValueError(f"rows must have 1 to {MAX_ELEMENTS} elements, not {n}")
     if not 1 <= epsilon < 1 << 32:
         raise ValueError(f"epsilon must be between 1 and {(1 << 32) - 1}, not {epsilon}")
-    total = x.sum(axis=1)
+    total = np.zeros(len(x), np.int64) if rms else x.sum(axis=1)
     v = n * (x * x).sum(axis=1) - total * total + epsilon
 
     quotient = ((total + 32768 * n) << _MEAN_FRACTION) // n
@@ -81,20 +83,21 @@ def row_scale(x: ArrayLike, *, epsilon: int) -> RowScale:
     dropped = 1 + (quotient >> (_GAIN_BITS + 1))
     gain = np.minimum(rnd(quotient, dropped), (1 << _GAIN_BITS) - 1)
     offset = fraction * gain >> (_MEAN_FRACTION - _OFFSET_BITS)
-    # Only rows with all elements alike come below 0: they are 0 whatever the shift.
+    # Only rows whose elements all are the mean come below 0: they are 0 whatever the shift.
     shift = np.maximum(half - size - dropped + (_Z_FRACTION - 6) + _OFFSET_BITS, 0)
     return RowScale(mean, gain, offset, shift)
 
 
-def normalise(x: ArrayLike, *, epsilon: int) -> IntArray:
+def normalise(x: ArrayLike, *, epsilon: int, rms: bool = False) -> IntArray:
     """Return `zq`, the rows of `x` (m, n) in their normal form: 20 bits signed, 12 of fraction."""
     x = checked("x", x, -32768, 32767)
-    mean, gain, offset, shift = (scalar[:, np.newaxis] for scalar in row_scale(x, epsilon=epsilon))
+    scale = row_scale(x, epsilon=epsilon, rms=rms)
+    mean, gain, offset, shift = (scalar[:, np.newaxis] for scalar in scale)
     return rnd(((x - mean) * gain << _OFFSET_BITS) - offset, shift)
 
 
 def layernorm(
-    x: ArrayLike, gamma: ArrayLike, beta: ArrayLike, *, shift: int, epsilon: int
+    x: ArrayLike, gamma: ArrayLike, beta: ArrayLike, *, shift: int, epsilon: int, rms: bool = False
 ) -> IntArray:
     """Normalise each row: `y = sat16(rnd(zq·gamma, shift) + beta)`.
 
@@ -110,6 +113,8 @@ def layernorm(
         Right shift after the gain; 36 and more act alike.
     epsilon : int
         Added to `v`; from 1 to 2^32 - 1.
+    rms : bool
+        RMSNorm: the mean is not subtracted.
 
     Returns
     -------
@@ -126,5 +131,5 @@ def layernorm(
     beta = checked("beta", beta, -32768, 32767)
     if shift < 0:
         raise ValueError(f"shift must not be negative, not {shift}")
-    scaled = rnd(normalise(x, epsilon=epsilon) * gamma, min(shift, MAX_SHIFT))
+    scaled = rnd(normalise(x, epsilon=epsilon, rms=rms) * gamma, min(shift, MAX_SHIFT))
     return saturate(scaled + beta, 16)

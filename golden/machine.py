@@ -5,17 +5,19 @@ What the contract leaves undefined (an operand out of its limits, a word that do
 result over its own operand) is refused as a `ProgramError`, so that a compiler learns of it here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from celosia.arguments import check_arguments
 from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.attend import attend, check_released
-from celosia.golden.layernorm import MAX_ELEMENTS, layernorm
 from celosia.golden.matmul import check_range, matmul
 from celosia.golden.memory import Fault, MachineState
+from celosia.golden.vector import execute_argmax, execute_multiply, execute_norm
 from celosia.isa import INSTRUCTION_BYTES, Cause, Instruction, Opcode, Space
 
 __all__ = ["GoldenMachine", "Result"]
@@ -75,14 +77,18 @@ class GoldenMachine:
         self.config = config
         self.state = MachineState.blank(config, memory)
 
-    def run(self, program: int = 0) -> Result:
+    def run(self, program: int = 0, arguments: Sequence[int] = ()) -> Result:
         """Execute the program at byte offset `program`, up to its HALT or to a fault.
+
+        `arguments` are written to the argument registers from 0 on; the others keep their values.
 
         Raises
         ------
         ProgramError
-            If an instruction has operands for which the contract defines no result.
+            If an instruction has operands for which the contract defines no result, or the
+            arguments are no values of the registers.
         """
+        self.state.arguments[: len(arguments)] = check_arguments(arguments)
         instructions = mac_rows = saturations = 0
         address = program
         self.state.held = None
@@ -102,9 +108,10 @@ class GoldenMachine:
     def _fetch(self, address: int) -> Instruction:
         data = self.state.window.read(address, INSTRUCTION_BYTES).tobytes()
         try:
-            return Instruction.decode(data)
+            instruction = Instruction.decode(data)
         except ProgramError as error:
             raise Fault(Cause.ILLEGAL_INSTRUCTION) from error
+        return instruction.resolved(self.state.arguments.tolist())
 
     def _execute(self, instruction: Instruction, address: int) -> tuple[int, int]:
         """Execute one instruction; return the rows it streamed and the elements it clipped."""
@@ -122,7 +129,11 @@ class GoldenMachine:
                 case Opcode.STORE:
                     self._store(instruction)
                 case Opcode.NORM:
-                    self._norm(instruction)
+                    execute_norm(self.state, instruction)
+                case Opcode.MULTIPLY:
+                    execute_multiply(self.state, instruction)
+                case Opcode.ARGMAX:
+                    execute_argmax(self.state, instruction)
         except ProgramError as error:
             raise ProgramError(
                 f"instruction at {address:#x}, {instruction.opcode.name}: {error}"
@@ -173,44 +184,20 @@ class GoldenMachine:
 
     def _store(self, instruction: Instruction) -> None:
         space = check_range(instruction, "space", Space.ROWS16, Space.ROWS8)
+        width = check_range(instruction, "words", 1, 65535) * self.config.lanes
+        count = check_range(instruction, "count", 0, width)
+        first = check_range(instruction, "first", 0, width - count if count else 0)
+        rows = check_range(instruction, "rows", 1, 65535)
         values = self.state.scratchpad.read(
-            instruction["base"],
-            instruction["stride"],
-            check_range(instruction, "rows", 1, 65535),
-            check_range(instruction, "words", 1, 65535) * self.config.lanes,
-        )
+            instruction["base"], instruction["stride"], rows, width
+        )[:, first : first + (count or width)]
         if space == Space.ROWS16:
             data = np.ascontiguousarray(values, "<i2").view(np.uint8)
         else:
             data = values.astype(np.uint8)  # the low byte
-            if data.shape[1] % self.config.memory_width:
-                raise ProgramError(
-                    f"rows of {data.shape[1]} bytes are not whole beats of "
-                    f"{self.config.memory_width} bytes"
-                )
-        self.state.window.write(instruction["address"], data, pitch=instruction["pitch"])
-
-    def _norm(self, instruction: Instruction) -> None:
-        pad = self.state.scratchpad
-        m = check_range(instruction, "m", 1, 65535)
-        width = check_range(instruction, "words", 1, 65535) * self.config.lanes
-        n = check_range(instruction, "n", 1, min(width, MAX_ELEMENTS))
-        epsilon = check_range(instruction, "epsilon", 1, (1 << 32) - 1)
-        y = instruction["y_base"], instruction["y_stride"]
-        written = pad.addresses(*y, m, width)
-        x = instruction["x_base"], instruction["x_stride"]
-        # In place is well defined: a row is read before it is written.
-        if x != y:
-            pad.check_apart("x", pad.addresses(*x, m, width), written)
-        for name in ("gamma", "beta"):
-            pad.check_apart(name, pad.addresses(instruction[name], 0, 1, width), written)
-
-        values = np.zeros((m, width), np.int16)
-        values[:, :n] = layernorm(
-            pad.read(*x, m, n),
-            pad.read(instruction["gamma"], 0, 1, n)[0],
-            pad.read(instruction["beta"], 0, 1, n)[0],
-            shift=instruction["shift"],
-            epsilon=epsilon,
+        self.state.window.write(
+            instruction["address"],
+            data,
+            pitch=instruction["pitch"],
+            first=first * data.itemsize * (data.shape[1] // values.shape[1]),
         )
-        pad.write(*y, values, instruction["y_slot"])

@@ -243,9 +243,51 @@ class PlainMachine:
                 [self.element(base, 0, 0, k) for k in range(ins["n"])]
                 for base in (ins["x_base"] + i * ins["x_stride"], ins["gamma"], ins["beta"])
             )
-            y = layernorm([x], gamma, beta, shift=ins["shift"], epsilon=ins["epsilon"])[0].tolist()
+            scale = {"shift": ins["shift"], "epsilon": ins["epsilon"]}
+            y = layernorm([x], gamma, beta, **scale, rms=Flag.RMS in ins.flags)[0].tolist()
             y += [0] * (ins["words"] * self.lanes - len(y))
             for j in range(ins["words"]):
                 word = y[j * self.lanes : (j + 1) * self.lanes]
                 to = ins["y_base"] + i * ins["y_stride"] + j
                 self.write_word(to, 0, word, ins["y_slot"] + i, j == 0)
+
+    def multiply(self, ins):
+        keep = Flag.KEEP_EXPONENT in ins.flags
+        for i in range(ins["m"]):
+            for j in range(ins["words"]):
+                x = self.scratchpad[ins["x_base"] + i * ins["x_stride"] + j]
+                column = j % ins["period"] if ins["period"] else j
+                w = self.scratchpad[ins["w_base"] + i * ins["w_stride"] + column]
+                word = [
+                    sat(rnd(t, ins["shift"]), 8 if Flag.NARROW in ins.flags else 16)
+                    for t in self.products(ins, x, w)
+                ]
+                to = ins["y_base"] + i * ins["y_stride"] + j
+                self.write_word(to, 0, word, ins["y_slot"] + i, j == 0 and not keep)
+
+    def products(self, ins, x, w):
+        if Flag.COMPLEX not in ins.flags:
+            return [a * b for a, b in zip(x, w, strict=True)]
+        found = []
+        for k in range(0, self.lanes, 2):
+            found.append(x[k] * w[k] - x[k + 1] * w[k + 1])
+            found.append(x[k] * w[k + 1] + x[k + 1] * w[k])
+        return found
+
+    def argmax(self, ins):
+        for i in range(ins["m"]):
+            address = ins["y_base"] + i * ins["y_stride"]
+            best = None
+            if Flag.CONTINUE in ins.flags:
+                value, low, high = self.scratchpad[address][:3]
+                best = value, (low & 0xFFFF) + (high & 0xFFFF) * 65536
+            for k in range(ins["n"]):
+                x = self.element(ins["x_base"], ins["x_stride"], i, k)
+                if best is None or x > best[0]:
+                    best = x, ins["first"] + k
+            halves = [
+                number((best[1] >> bit & 0xFFFF).to_bytes(2, "little"), signed=True)
+                for bit in (0, 16)
+            ]
+            word = [best[0], *halves] + [0] * (self.lanes - 3)
+            self.write_word(address, 0, word, ins["y_slot"] + i, True)

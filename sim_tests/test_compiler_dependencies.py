@@ -45,7 +45,7 @@ def random_instruction(config, rng):
     few = int(rng.integers(1, 5))
     address = int(rng.integers(0, 64)) * 16
     move = {"address": address, "pitch": 32, "base": word(), "stride": 2}
-    match rng.integers(8):
+    match rng.integers(10):
         case 0:
             space = Space(int(rng.integers(2)))
             return ins("load", space=space, rows=few, words=2, slot=slot(), **move)
@@ -62,6 +62,16 @@ def random_instruction(config, rng):
             del x["x_slot"]
             n = {"m": few, "n": config.lanes + 1, "words": 2, "gamma": word(), "beta": word()}
             return ins("norm", shift=12, epsilon=1, **x, **place("y"), **n)
+        case 8 | 9 as kind:
+            operands = place("x", "y", "w")
+            del operands["x_slot"], operands["w_slot"]
+            if kind == 8:
+                flags = Flag(int(rng.integers(2)) * Flag.KEEP_EXPONENT)
+                size = {"m": few, "words": 2, "period": int(rng.integers(3)), "shift": 12}
+                return ins("multiply", flags, **size, **operands)
+            del operands["w_base"], operands["w_stride"]
+            flags = Flag(int(rng.integers(2)) * Flag.CONTINUE)
+            return ins("argmax", flags, m=few, words=2, n=config.lanes + 1, **operands)
         case 5:
             tiles = {"m": few, "t": int(rng.integers(1, 9)), "d_tiles": 1, "v_tiles": 1}
             flags = Flag(int(rng.integers(2)) * Flag.KEEP_EXPONENT)

@@ -538,7 +538,7 @@ def test_blank_memory_is_illegal():
     assert golden.run(128) == Result(0, 0, 0, Cause.ILLEGAL_INSTRUCTION, 128)
 
 
-@pytest.mark.parametrize("opcode", [0, 7, 255])
+@pytest.mark.parametrize("opcode", [0, 9, 255])
 def test_illegal_opcode(opcode):
     memory = bytearray(SQUARE.on_chip_bytes)
     load = instruction("load", rows=1, words=1, address=DATA)

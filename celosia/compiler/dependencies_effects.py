@@ -76,6 +76,18 @@ def effects(instruction: Instruction, config: MachineConfig) -> Effects:
             for name in ("gamma", "beta"):
                 found.read("scratchpad", _run(instruction[name], words))
             _result(instruction, words, found)
+        case Opcode.MULTIPLY:
+            m, words = instruction["m"], instruction["words"]
+            found.read("scratchpad", _rows(instruction, "x", m, words))
+            period = min(instruction["period"] or words, words)
+            found.read("scratchpad", _rows(instruction, "w", m, period))
+            _result(instruction, words, found)
+        case Opcode.ARGMAX:
+            m = instruction["m"]
+            found.read("scratchpad", _rows(instruction, "x", m, instruction["words"]))
+            if Flag.CONTINUE in instruction.flags:
+                found.read("scratchpad", _rows(instruction, "y", m, 1))
+            _result(instruction, 1, found)
     return found
 
 
