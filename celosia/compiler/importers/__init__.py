@@ -82,12 +82,12 @@ def find_weights(path: Path) -> Path:
     for weights in (usual, path / "model.onnx"):
         if weights.is_file():
             return weights
-    others = [file for suffix in (".gguf", ".npz") for file in sorted(path.glob(f"*{suffix}"))]
+    others = sorted(path.glob("*.gguf"))
     if len(others) == 1:
         return others[0]
     hint = ""
     if others:
-        hint = f"; name one of the others: {', '.join(file.name for file in others)}"
+        hint = f"; name one of {', '.join(file.name for file in others)}"
     elif (path / "model.safetensors.index.json").is_file():
         hint = "; it is split into shards: save it as one file"
     elif (path / "pytorch_model.bin").is_file():
