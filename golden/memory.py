@@ -9,7 +9,7 @@ from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray, row_exponent
 from celosia.golden.softmax import SoftmaxState
-from celosia.isa import Cause
+from celosia.isa import ARGUMENTS, Cause
 
 __all__ = ["Fault", "HeldAttention", "MachineState", "Scratchpad", "Window"]
 
@@ -58,10 +58,10 @@ class Window:
             return self.bytes[np.newaxis, address : address + size]
         return self.bytes[self._index(address, size, rows, pitch)]
 
-    def write(self, address: int, values: ByteArray, *, pitch: int = 0) -> None:
-        """Write rows of bytes; the inverse of `read`."""
+    def write(self, address: int, values: ByteArray, *, pitch: int = 0, first: int = 0) -> None:
+        """Write rows of bytes, each from its byte `first` on; with 0, the inverse of `read`."""
         rows, size = values.shape
-        self.bytes[self._index(address, size, rows, pitch)] = values
+        self.bytes[self._index(address, first + size, rows, pitch)[:, first:]] = values
 
     def _index(self, address: int, size: int, rows: int, pitch: int) -> IntArray:
         self._check(address, size, rows, pitch)
@@ -195,6 +195,8 @@ class MachineState:
         Multiplier, shift and bias of each entry.
     table : (256, 2) int64
         Value and slope of each segment.
+    arguments : (ARGUMENTS,) int64
+        Argument registers, 0 to 2^32 - 1.
     held : HeldAttention or None
         Of an ATTEND with `hold` that has not been continued.
     """
@@ -204,6 +206,7 @@ class MachineState:
     scratchpad: Scratchpad
     parameters: IntArray
     table: IntArray
+    arguments: IntArray
     held: HeldAttention | None = None
 
     @classmethod
@@ -215,4 +218,5 @@ class MachineState:
             Scratchpad(config),
             np.zeros((config.parameter_entries, 3), np.int64),
             np.zeros((256, 2), np.int64),
+            np.zeros(ARGUMENTS, np.int64),
         )
