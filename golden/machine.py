@@ -193,11 +193,9 @@ class GoldenMachine:
         )[:, first : first + (count or width)]
         if space == Space.ROWS16:
             data = np.ascontiguousarray(values, "<i2").view(np.uint8)
+            first *= 2  # bytes
         else:
             data = values.astype(np.uint8)  # the low byte
         self.state.window.write(
-            instruction["address"],
-            data,
-            pitch=instruction["pitch"],
-            first=first * data.itemsize * (data.shape[1] // values.shape[1]),
+            instruction["address"], data, pitch=instruction["pitch"], first=first
         )

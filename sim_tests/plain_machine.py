@@ -33,16 +33,29 @@ class PlainMachine:
         self.exponents = [0] * config.exponent_slots
         self.parameters = [(0, 0, 0)] * config.parameter_entries
         self.table = [(0, 0)] * 256
-        self.mac_rows = self.saturations = self.instructions = 0
+        self.arguments = [0] * 32
 
-    def run(self, program=0):
+    def run(self, program=0, arguments=()):
+        self.arguments[: len(arguments)] = arguments
+        self.mac_rows = self.saturations = self.instructions = 0
         while True:
-            ins = Instruction.decode(self.memory[program : program + 64])
+            ins = Instruction.decode(self.resolved(self.memory[program : program + 64]))
             self.instructions += 1
             if ins.opcode is Opcode.HALT:
                 return
             getattr(self, ins.opcode.name.lower())(ins)
             program += 64
+
+    def resolved(self, code):
+        """Add arguments to the bytes of an instruction."""
+        code = bytearray(code)
+        for slot in range(48, 64, 2):
+            place, register = 2 * (code[slot] & 31), code[slot + 1] & 31
+            end = place + (4 if code[slot] & 32 else 2)
+            if place:
+                total = number(code[place:end]) + self.arguments[register]
+                code[place:end] = (total % (1 << 8 * (end - place))).to_bytes(end - place, "little")
+        return code
 
     def element(self, base, stride, i, k):
         return self.scratchpad[base + i * stride + k // self.lanes][k % self.lanes]
@@ -87,12 +100,11 @@ class PlainMachine:
     def store(self, ins):
         size = 2 if ins["space"] == Space.ROWS16 else 1
         for i in range(ins["rows"]):
-            at = ins["address"] + i * ins["pitch"]
-            for j in range(ins["words"]):
-                for x in self.scratchpad[ins["base"] + i * ins["stride"] + j]:
-                    data = (x & 0xFFFF).to_bytes(2, "little")[:size]
-                    self.memory[at : at + size] = data
-                    at += size
+            first = ins["first"] if ins["count"] else 0
+            for k in range(first, first + (ins["count"] or ins["words"] * self.lanes)):
+                at = ins["address"] + i * ins["pitch"] + k * size
+                x = self.element(ins["base"], ins["stride"], i, k)
+                self.memory[at : at + size] = (x & 0xFFFF).to_bytes(2, "little")[:size]
 
     def weight(self, ins, channel, kt, r):
         """One stationary element and its exponent."""

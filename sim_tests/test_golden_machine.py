@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from plain_machine import PlainMachine
 
+from celosia.arguments import resolve
 from celosia.config import PRESETS
 from celosia.errors import ProgramError
 from celosia.golden.machine import GoldenMachine, Result
@@ -77,11 +78,11 @@ def put(golden, plain, memory, program, at=0):
         plain.memory[at : at + len(data)] = data
 
 
-def agree(golden, plain, memory, *program):
+def agree(golden, plain, memory, *program, arguments=()):
     """Run both, compare all state and counters; return what the golden machine reports."""
     put(golden, plain, memory, program)
-    result = golden.run()
-    plain.run()
+    result = golden.run(arguments=arguments)
+    plain.run(arguments=arguments)
     assert result == Result(plain.instructions, plain.mac_rows, plain.saturations)
     pad = golden.state.scratchpad
     np.testing.assert_array_equal(pad.words, plain.scratchpad)
@@ -279,6 +280,80 @@ def test_load_and_store(config):
     ]
     result = agree(*machines(config, rng), *program)
     assert result == Result(instructions=7, mac_rows=0, saturations=0)
+
+
+@pytest.mark.parametrize("space", [Space.ROWS16, Space.ROWS8])
+def test_parts_of_rows_are_stored(config, space):
+    """Every range of short rows; what lies around it stays as it was."""
+    rng = np.random.default_rng(5)
+    golden, plain, memory = machines(config.replace(memory_width=2 * config.lanes), rng)
+    for words in (1, 3):
+        width = words * config.lanes
+        firsts = rng.integers(0, width, 6)
+        for first in [0, width - 1, *firsts.tolist()]:
+            for count in {1, width - first, int(rng.integers(1, width - first + 1))}:
+                place = {"rows": 3, "words": words, "base": 100, "stride": 5, "space": space}
+                place |= {"address": DATA, "pitch": 16 * config.lanes}
+                ins = instruction("store", first=first, count=count, **place)
+                before = memory.copy()
+                agree(golden, plain, memory, ins)
+                size = 2 if space == Space.ROWS16 else 1
+                element = np.flatnonzero((memory != before)[DATA:]) % (16 * config.lanes) // size
+                assert np.all((first <= element) & (element < first + count))
+
+
+def test_a_row_of_bytes_may_end_within_a_beat():
+    config = SQUARE.replace(memory_width=8)
+    ins = instruction("store", rows=2, words=3, space=Space.ROWS8, address=DATA, pitch=16, stride=3)
+    golden, plain, memory = machines(config, np.random.default_rng(6))
+    memory[DATA + 12] = 99
+    plain.memory[DATA + 12] = 99
+    agree(golden, plain, memory, ins)
+    assert memory[DATA + 12] == 99
+
+
+def test_arguments_are_added(config):
+    """They may be set with a run, and keep their values from one to the next."""
+    rng = np.random.default_rng(7)
+    golden, plain, memory = machines(config, rng)
+    size = 2 * config.lanes
+    operands = {"rows": 2, "words": 1, "address": DATA, "pitch": size, "base": 40, "stride": 1}
+    adds = (("address", 1), ("base", 0), ("slot", 0), ("rows", 2))
+    load = Instruction(Opcode.LOAD, operands, adds=adds)
+    later = Instruction(Opcode.STORE, operands, adds=(("address", 31), ("base", 0), ("base", 0)))
+    mask = Instruction(
+        Opcode.ATTEND,
+        attention(config, 5, 2 * config.lanes, 1, 1, diagonal=0).operands,
+        F.CAUSAL,
+        adds=(("m", 3), ("t", 2), ("diagonal", 4)),
+    )
+    arguments = [7, 5 * size, 3, 0xFFFF_FFFE, 0xFFFF_FFFD, *[0] * 26, 0x1000]
+    agree(golden, plain, memory, load, later, mask, arguments=arguments)
+    agree(golden, plain, memory, load, later, mask)
+    agree(golden, plain, memory, load, later, mask, arguments=[20, 0])
+    assert golden.state.arguments.tolist() == [20, 0, *arguments[2:]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([0] * 33, "there are 32 argument registers, not 33"),
+        ([0, -1], r"argument 1 must be 0 to 4294967295, not -1; .* modulo 2\^32"),
+        ([1 << 32], "argument 0 must be 0 to 4294967295, not 4294967296"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    golden = GoldenMachine(SQUARE, bytearray(SQUARE.on_chip_bytes))
+    with pytest.raises(ProgramError, match=f"^{message}"):
+        golden.run(arguments=arguments)
+    with pytest.raises(ProgramError, match=f"^{message}"):
+        resolve([HALT], arguments)
+
+
+def test_a_program_is_resolved():
+    add = Instruction(Opcode.LOAD, {"rows": 3}, adds=(("rows", 1), ("base", 2)))
+    assert resolve([add, HALT], [9, 4]) == [Instruction(Opcode.LOAD, {"rows": 7}), HALT]
+    assert resolve([add, HALT]) == [Instruction(Opcode.LOAD, {"rows": 3}), HALT]
 
 
 def attention(config, m, t, d_tiles, v_tiles, flags=NONE, **changes):
@@ -569,6 +644,9 @@ SIZE = SQUARE.on_chip_bytes
         instruction("load", rows=1, words=256, space=Space.TABLE, address=SIZE - 1024),
         instruction("store", rows=1, words=2, address=SIZE - 16),
         instruction("store", rows=2, words=1, space=Space.ROWS8, address=SIZE - 12, pitch=8),
+        # Only what is written need be inside.
+        instruction("store", rows=1, words=3, address=SIZE - 16, first=3, count=4),
+        instruction("store", rows=2, words=1, pitch=8, address=SIZE - 12, first=1, count=1),
         product(SQUARE, 1, 5, 2, F.WEIGHTS_IN_MEMORY, w_address=SIZE - 64),
     ],
     ids=str,
@@ -628,6 +706,9 @@ def test_window(inside):
         (instruction("load", space=3, rows=1, words=255), "words must be 256 to 256, not 255"),
         (instruction("load", rows=2, words=1, pitch=6), "pitch must be a multiple of 4, not 6"),
         (instruction("store", space=2, rows=1, words=1), "STORE: space must be 0 to 1, not 2"),
+        (instruction("store", rows=1, words=2, count=9), "count must be 0 to 8, not 9"),
+        (instruction("store", rows=1, words=2, count=3, first=6), "first must be 0 to 5, not 6"),
+        (instruction("store", rows=1, words=2, first=1), "first must be 0 to 0, not 1"),
         (instruction("norm", m=0), "NORM: m must be 1"),
         (instruction("norm", m=1, words=2, n=9), "n must be 1 to 8, not 9"),
         (instruction("norm", m=1, words=1025, n=4097), "n must be 1 to 4096, not 4097"),
