@@ -25,8 +25,11 @@ def attend(state: MachineState, instruction: Instruction) -> int:
     config, lanes, flags = state.config, state.config.lanes, instruction.flags
     m = check_range(instruction, "m", 1, config.attention_rows)
     t = check_range(instruction, "t", 1, 65535)
-    d_tiles = check_range(instruction, "d_tiles", 1, 65535)
+    d_tiles = check_range(instruction, "d_tiles", 1, 255)
     v_tiles = check_range(instruction, "v_tiles", 1, config.accumulator_rows // m)
+    y_shift = check_range(instruction, "y_shift", 0, 15)
+    if instruction["period"] and m % instruction["period"]:
+        raise ProgramError(f"period must divide m, {m}, not {instruction['period']}")
     width, blocks = v_tiles * config.columns, -(-t // lanes)
     v, e_v = quantised_rows(
         state,
@@ -48,9 +51,11 @@ def attend(state: MachineState, instruction: Instruction) -> int:
         state.scratchpad.write(
             instruction["y_base"],
             instruction["y_stride"],
-            normalise(config, held.accumulators, held.softmax.denominator, e_v),
+            normalise(config, held.accumulators, held.softmax.denominator, e_v + y_shift),
             instruction["y_slot"],
             keep=Flag.KEEP_EXPONENT in flags,
+            period=instruction["period"],
+            group=instruction["y_group"],
         )
     passes = d_tiles * (lanes // config.columns) + v_tiles * (lanes // config.rows)
     return m * blocks * passes
@@ -69,9 +74,10 @@ def visible_keys(instruction: Instruction, keys: int) -> NDArray[np.bool_]:
     -------
     (m, keys) bool
     """
-    query = np.arange(instruction["m"])[:, np.newaxis]
+    m = instruction["m"]
+    query = np.arange(m)[:, np.newaxis] % (instruction["period"] or m)
     key = np.arange(keys)
-    visible = np.broadcast_to(key < instruction["t"], (instruction["m"], keys))
+    visible = np.broadcast_to(key < instruction["t"], (m, keys))
     if Flag.CAUSAL in instruction.flags:
         visible = visible & (key <= query + instruction["diagonal"])
     if Flag.WINDOW in instruction.flags:
@@ -107,16 +113,23 @@ def _logits(state: MachineState, instruction: Instruction) -> IntArray:
     depth = instruction["d_tiles"] * config.rows
     multiplier = check_range(instruction, "multiplier", 0, 32767)
     shift = check_range(instruction, "shift", 0, 63)
-    (q, e_q), (k, e_k) = (
-        quantised_rows(
-            state,
-            instruction[f"{name}_base"],
-            instruction[f"{name}_stride"],
-            instruction[f"{name}_slot"],
-            instruction[rows],
-            depth,
-        )
-        for name, rows in (("x", "m"), ("w", "t"))
+    q, e_q = quantised_rows(
+        state,
+        instruction["x_base"],
+        instruction["x_stride"],
+        instruction["x_slot"],
+        instruction["m"],
+        depth,
+        period=instruction["period"],
+        group=instruction["x_group"],
+    )
+    k, e_k = quantised_rows(
+        state,
+        instruction["w_base"],
+        instruction["w_stride"],
+        instruction["w_slot"],
+        instruction["t"],
+        depth,
     )
     acc = accumulate_products(q, k, config.rows, config.accumulator_width)
     return requantise(acc, multiplier, shift - e_q[:, np.newaxis] - e_k, 0)[0]
@@ -146,10 +159,13 @@ def _blocks(
 
 def _check_overlaps(state: MachineState, instruction: Instruction, width: int, keys: int) -> None:
     """Refuse a result over K or Vᵀ; over Q is fine, which has been read by then."""
-    pad, m = state.scratchpad, instruction["m"]
+    pad, m, period = state.scratchpad, instruction["m"], instruction["period"]
     depth = instruction["d_tiles"] * state.config.rows
-    y = pad.addresses(instruction["y_base"], instruction["y_stride"], m, width)
-    y_slots = range(instruction["y_slot"], instruction["y_slot"] + m)
+    place = instruction["y_base"], instruction["y_stride"]
+    y = pad.addresses(*place, m, width, period=period, group=instruction["y_group"])
+    if np.unique(y).size < y.size:
+        raise ProgramError("the results of two queries must not overlap")
+    y_slots = range(instruction["y_slot"], instruction["y_slot"] + (period or m))
     for name, rows, extent in (("w", instruction["t"], depth), ("v", width, keys)):
         base, stride = instruction[f"{name}_base"], instruction[f"{name}_stride"]
         pad.check_apart(name, pad.addresses(base, stride, rows, extent), y)

@@ -23,9 +23,17 @@ def check_range(instruction: Instruction, name: str, low: int, high: int) -> int
 
 
 def quantised_rows(
-    state: MachineState, base: int, stride: int, slot: int, rows: int, width: int
+    state: MachineState,
+    base: int,
+    stride: int,
+    slot: int,
+    rows: int,
+    width: int,
+    *,
+    period: int = 0,
+    group: int = 0,
 ) -> tuple[IntArray, IntArray]:
-    """Return rows of the scratchpad as the array takes them.
+    """Return rows of the scratchpad as the array takes them; groups as in `addresses`.
 
     Returns
     -------
@@ -34,25 +42,30 @@ def quantised_rows(
     exponents : (rows,) int64
         0 to 8.
     """
-    exponents = state.scratchpad.exponents[state.scratchpad.slots(slot, rows)]
-    return quantise(state.scratchpad.read(base, stride, rows, width), exponents), exponents
+    pad = state.scratchpad
+    exponents = pad.exponents[pad.slots(slot, period or rows)]
+    exponents = np.tile(exponents, rows // (period or rows))
+    x = pad.read(base, stride, rows, width, period=period, group=group)
+    return quantise(x, exponents), exponents
 
 
 def accumulate_products(
-    x: NDArray[np.integer], w: NDArray[np.integer], tile: int, width: int
+    x: NDArray[np.integer], w: NDArray[np.integer], tile: int, width: int, *, bits: int = 8
 ) -> IntArray:
     """Sum products over tiles of the reduction, saturating after each tile.
 
     Parameters
     ----------
     x : (m, k) int
-        Streamed rows: int8, or probabilities of 8 bits.
+        Streamed rows: int8, probabilities of 8 bits, or int16.
     w : (n, k) int
         Stationary rows: int8.
     tile : int
         Products that the array sums exactly, R; divides k.
     width : int
         Bits of an accumulator.
+    bits : int
+        No element of x is beyond 2^bits.
 
     Returns
     -------
@@ -60,7 +73,8 @@ def accumulate_products(
     """
     limit = 1 << (width - 1)
     # No partial sum can pass the sum of magnitudes, so in practice one product does it all.
-    if x.shape[1] << 15 < limit or _product(np.abs(x), np.abs(w, dtype=np.int64)).max() < limit:
+    bound = x.shape[1] << bits + 7
+    if bound < limit or _product(*(np.abs(a, dtype=np.int64) for a in (x, w))).max() < limit:
         return _product(x, w)
     acc = np.zeros((len(x), len(w)), np.int64)
     for k in range(0, x.shape[1], tile):
@@ -69,7 +83,7 @@ def accumulate_products(
 
 
 def _product(x: NDArray[np.integer], w: NDArray[np.integer]) -> IntArray:
-    # float64 holds every sum of fewer than 2^38 such products exactly, and BLAS is fast.
+    # float64 holds every sum of fewer than 2^31 such products exactly, and BLAS is fast.
     return (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.int64)
 
 
@@ -90,16 +104,9 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     n_tiles = -(-n // config.columns)
     _check_overlaps(state, instruction, n_tiles * config.columns)
 
-    x, e_x = quantised_rows(
-        state,
-        instruction["x_base"],
-        instruction["x_stride"],
-        instruction["x_slot"],
-        m,
-        k_tiles * config.rows,
-    )
+    x, e_x, bits = _streamed(state, instruction, m, k_tiles * config.rows)
     w, e_w = _stationary(state, instruction, n, k_tiles)
-    acc = accumulate_products(x, w, config.rows, config.accumulator_width)
+    acc = accumulate_products(x, w, config.rows, config.accumulator_width, bits=bits)
     y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
 
     padded = np.zeros((m, n_tiles * config.columns), np.int16)
@@ -111,7 +118,23 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
         instruction["y_slot"],
         keep=Flag.KEEP_EXPONENT in flags,
     )
-    return m * n_tiles * k_tiles, int(clipped.sum())
+    # The high and the low byte of a wide row go through the array one after the other.
+    rows = 2 * m if Flag.WIDE in flags else m
+    return rows * n_tiles * k_tiles, int(clipped.sum())
+
+
+def _streamed(
+    state: MachineState, instruction: Instruction, m: int, depth: int
+) -> tuple[NDArray[np.integer], IntArray, int]:
+    """Return the streamed operand (m, k), its exponents (m,), and the bits of a magnitude."""
+    base, stride = instruction["x_base"], instruction["x_stride"]
+    if Flag.WIDE not in instruction.flags:
+        return *quantised_rows(state, base, stride, instruction["x_slot"], m, depth), 8
+    if state.config.accumulator_width != 32:
+        raise ProgramError(
+            f"wide needs accumulators of 32 bits, not {state.config.accumulator_width}"
+        )
+    return state.scratchpad.read(base, stride, m, depth), np.zeros(m, np.int64), 15
 
 
 def _stationary(
@@ -182,6 +205,8 @@ def _check_overlaps(state: MachineState, instruction: Instruction, width: int) -
     for name, rows in operands:
         base, stride = instruction[f"{name}_base"], instruction[f"{name}_stride"]
         pad.check_apart(name, pad.addresses(base, stride, rows, reduction), y)
+        if name == "x" and Flag.WIDE in instruction.flags:
+            continue  # its exponents are not read
         slot = instruction[f"{name}_slot"]
         if slot < y_slots.stop and y_slots.start < slot + rows:
             raise ProgramError(f"the exponents of the result must not overlap those of {name}")

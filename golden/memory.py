@@ -90,8 +90,12 @@ class Scratchpad:
         self.words = np.zeros((config.scratchpad_words, config.lanes), np.int16)
         self.exponents = np.zeros(config.exponent_slots, np.int64)
 
-    def addresses(self, base: int, stride: int, rows: int, width: int) -> IntArray:
+    def addresses(
+        self, base: int, stride: int, rows: int, width: int, *, period: int = 0, group: int = 0
+    ) -> IntArray:
         """Return the words that hold `width` lanes of each row, row by row.
+
+        With a `period`, rows come in groups of so many, `group` words apart.
 
         Returns
         -------
@@ -103,20 +107,24 @@ class Scratchpad:
             If a word does not exist.
         """
         depth, lanes = self.words.shape
-        words = -(-width // lanes)
-        last = base + (rows - 1) * stride + words - 1
+        number, row = divmod(np.arange(rows), period or rows)
+        first = base + group * number + stride * row
+        places = first[:, np.newaxis] + np.arange(-(-width // lanes))
+        last = int(places.max())
         if last >= depth:
             raise ProgramError(f"scratchpad word {last} does not exist; there are {depth}")
-        return base + stride * np.arange(rows)[:, np.newaxis] + np.arange(words)
+        return places
 
-    def read(self, base: int, stride: int, rows: int, width: int) -> NDArray[np.int16]:
-        """Return the first `width` lanes of each row.
+    def read(
+        self, base: int, stride: int, rows: int, width: int, *, period: int = 0, group: int = 0
+    ) -> NDArray[np.int16]:
+        """Return the first `width` lanes of each row; groups as in `addresses`.
 
         Returns
         -------
         (rows, width) int16
         """
-        words = self.words[self.addresses(base, stride, rows, width)]
+        words = self.words[self.addresses(base, stride, rows, width, period=period, group=group)]
         return words.reshape(rows, -1)[:, :width]
 
     def slots(self, slot: int, rows: int) -> slice:
@@ -134,7 +142,15 @@ class Scratchpad:
         return slice(slot, slot + rows)
 
     def write(
-        self, base: int, stride: int, values: NDArray[np.integer], slot: int, *, keep: bool = False
+        self,
+        base: int,
+        stride: int,
+        values: NDArray[np.integer],
+        slot: int,
+        *,
+        keep: bool = False,
+        period: int = 0,
+        group: int = 0,
     ) -> None:
         """Write the first lanes of each row and find its exponent.
 
@@ -148,14 +164,17 @@ class Scratchpad:
             Exponent slot of the first row.
         keep : bool
             The old exponents remain as lower bounds.
+        period, group : int
+            Groups of rows, as in `addresses`; their rows of the same index share an exponent.
         """
         rows, width = values.shape
         lanes = self.words.shape[1]
-        elements = self.addresses(base, stride, rows, width)[:, :, np.newaxis] * lanes
+        places = self.addresses(base, stride, rows, width, period=period, group=group)
+        elements = places[:, :, np.newaxis] * lanes
         elements = (elements + np.arange(lanes)).reshape(rows, -1)[:, :width]
-        where = self.slots(slot, rows)
+        where = self.slots(slot, period or rows)
         self.words.reshape(-1)[elements] = values
-        found = row_exponent(values)
+        found = row_exponent(values).reshape(-1, period or rows).max(axis=0)
         self.exponents[where] = np.maximum(self.exponents[where], found) if keep else found
 
     def check_apart(self, name: str, one: IntArray, other: IntArray) -> None:

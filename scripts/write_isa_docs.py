@@ -43,7 +43,7 @@ FLAGS = {
     Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped;"
     " ARGMAX: the result row holds the largest element so far",
     Flag.HOLD: "the next ATTEND goes on: nothing is written",
-    Flag.WIDE: "streamed rows keep all 16 bits: two passes a tile, exponents are not used",
+    Flag.WIDE: "streamed rows keep all 16 bits: two cycles a row, exponents are not used",
     Flag.RMS: "RMSNorm: no mean is taken off",
     Flag.COMPLEX: "lanes 2k and 2k + 1 are the real and imaginary part of a number",
 }

@@ -128,7 +128,7 @@ class PlainMachine:
         keep = Flag.KEEP_EXPONENT in ins.flags
         for nt in range(tiles):
             for i in range(ins["m"]):
-                self.mac_rows += ins["k_tiles"]
+                self.mac_rows += ins["k_tiles"] * (2 if Flag.WIDE in ins.flags else 1)
                 address = ins["y_base"] + i * ins["y_stride"] + nt * columns // self.lanes
                 values = [results[i, nt * columns + c] for c in range(columns)]
                 lane = nt * columns % self.lanes
@@ -136,17 +136,22 @@ class PlainMachine:
                 self.write_word(address, lane, values, ins["y_slot"] + i, first)
 
     def product(self, ins, i, channel):
-        acc, e_w = 0, 0
+        acc, e_w, wide = 0, 0, Flag.WIDE in ins.flags
+        place = ins["x_base"], ins["x_stride"]
         for kt in range(ins["k_tiles"]):
             psum = 0
             for r in range(self.config.rows):
                 w, e_w = self.weight(ins, channel, kt, r)
                 k = kt * self.config.rows + r
-                psum += self.quantised(ins["x_base"], ins["x_stride"], ins["x_slot"], i, k) * w
+                if wide:
+                    x = self.element(*place, i, k)
+                else:
+                    x = self.quantised(*place, ins["x_slot"], i, k)
+                psum += x * w
             acc = sat(acc + psum, self.config.accumulator_width)
         index = i if Flag.ROW_PARAMETERS in ins.flags else channel
         multiplier, shift, bias = self.parameters[ins["p_base"] + index]
-        e_x = self.exponents[ins["x_slot"] + i]
+        e_x = 0 if wide else self.exponents[ins["x_slot"] + i]
         t = rnd(acc * multiplier, clip(shift - e_x - e_w, 0, 47)) + bias
         if Flag.RESIDUAL in ins.flags:
             t += rnd(self.element(ins["r_base"], ins["r_stride"], i, channel), ins["r_shift"])
@@ -168,15 +173,16 @@ class PlainMachine:
         keep = Flag.KEEP_EXPONENT in ins.flags
         columns = self.config.columns
         for dt in range(ins["v_tiles"]):
-            for i, y in enumerate(results):
-                address = ins["y_base"] + i * ins["y_stride"] + dt * columns // self.lanes
+            for j, y in enumerate(results):
+                g, i = divmod(j, ins["period"] or ins["m"])
+                row = ins["y_base"] + g * ins["y_group"] + i * ins["y_stride"]
                 values = y[dt * columns : (dt + 1) * columns]
-                first = dt == 0 and not keep
-                lane = dt * columns % self.lanes
-                self.write_word(address, lane, values, ins["y_slot"] + i, first)
+                first = dt == 0 and g == 0 and not keep
+                word, lane = divmod(dt * columns, self.lanes)
+                self.write_word(row + word, lane, values, ins["y_slot"] + i, first)
 
-    def attend_query(self, ins, i, old, total, output):
-        """State of query i after the run: exponent, denominator, output."""
+    def attend_query(self, ins, j, old, total, output):
+        """State of row j after the run: exponent, denominator, output."""
         config, lanes = self.config, self.lanes
         guard = config.accumulator_width - 24
         output = list(output)
@@ -184,7 +190,7 @@ class PlainMachine:
             self.mac_rows += ins["d_tiles"] * (lanes // config.columns)
             self.mac_rows += ins["v_tiles"] * (lanes // config.rows)
             keys = range(start, start + lanes)
-            logits = [self.logit(ins, i, k) if self.sees(ins, i, k) else None for k in keys]
+            logits = [self.logit(ins, j, k) if self.sees(ins, j, k) else None for k in keys]
             block = -(-max([-(1 << 15)] + [t for t in logits if t is not None]) // 64)
             p = [0 if t is None else self.probability(64 * block - t) for t in logits]
             if old is None:
@@ -212,7 +218,8 @@ class PlainMachine:
             old = exponent
         return old, total, output
 
-    def sees(self, ins, i, k):
+    def sees(self, ins, j, k):
+        i = j % (ins["period"] or ins["m"])
         return (
             k < ins["t"]
             and (Flag.CAUSAL not in ins.flags or k <= i + ins["diagonal"])
@@ -225,20 +232,22 @@ class PlainMachine:
         length = total.bit_length()
         normalised = total >> (length - 15) if length > 15 else total << (15 - length)
         reciprocal = (2**29 - 1) // normalised
-        shift = length + self.config.accumulator_width - 24
+        shift = length + self.config.accumulator_width - 24 - ins["y_shift"]
         return [
             sat(rnd(o * reciprocal, clip(shift - self.exponents[ins["v_slot"] + c], 0, 47)), 16)
             for c, o in enumerate(output)
         ]
 
-    def logit(self, ins, i, k):
+    def logit(self, ins, j, k):
         acc = 0
+        g, i = divmod(j, ins["period"] or ins["m"])
+        place = ins["x_base"] + g * ins["x_group"], ins["x_stride"], ins["x_slot"]
         for dt in range(ins["d_tiles"]):
             d = range(dt * self.config.rows, (dt + 1) * self.config.rows)
             psum = sum(
-                self.quantised(ins["x_base"], ins["x_stride"], ins["x_slot"], i, j)
-                * self.quantised(ins["w_base"], ins["w_stride"], ins["w_slot"], k, j)
-                for j in d
+                self.quantised(*place, i, element)
+                * self.quantised(ins["w_base"], ins["w_stride"], ins["w_slot"], k, element)
+                for element in d
             )
             acc = sat(acc + psum, self.config.accumulator_width)
         e = self.exponents[ins["x_slot"] + i] + self.exponents[ins["w_slot"] + k]

@@ -52,8 +52,12 @@ def _touch(one: dict[str, list[Places]], other: dict[str, list[Places]]) -> bool
     )
 
 
-def _grid(base: int, stride: int, rows: int, words: int) -> Places:
-    return np.add.outer(base + stride * np.arange(rows), np.arange(words)).ravel()
+def _grid(
+    base: int, stride: int, rows: int, words: int, *, period: int = 0, group: int = 0
+) -> Places:
+    """Words of rows, which come in groups of `period` if that is not 0; ends are extremes."""
+    number, row = divmod(np.arange(rows), period or rows)
+    return np.add.outer(base + group * number + stride * row, np.arange(words)).ravel()
 
 
 def _run(first: int, count: int) -> Places:
@@ -107,6 +111,13 @@ def _result(ins: Instruction, words: int, found: Effects) -> None:
     found.write("slots", _run(ins["y_slot"], ins["m"]))
 
 
+def _queries(ins: Instruction, name: str, words: int) -> tuple[Places, Places]:
+    """Words and slots of an ATTEND's queries, or of its result: one slot for all groups."""
+    base, stride, group = (ins[f"{name}_{part}"] for part in ("base", "stride", "group"))
+    rows = _grid(base, stride, ins["m"], words, period=ins["period"], group=group)
+    return rows, _run(ins[f"{name}_slot"], ins["period"] or ins["m"])
+
+
 def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     space, rows, words = ins["space"], ins["rows"], ins["words"]
     size = {
@@ -136,7 +147,10 @@ def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     m, n, k_tiles = ins["m"], ins["n"], ins["k_tiles"]
     n_tiles = -(-n // config.columns)
     depth = -(-k_tiles * config.rows // config.lanes)
-    _operand(ins, "x", m, depth, found)
+    if Flag.WIDE in ins.flags:
+        found.read("scratchpad", _rows(ins, "x", m, depth))
+    else:
+        _operand(ins, "x", m, depth, found)
     if Flag.WEIGHTS_IN_MEMORY in ins.flags:
         size = n_tiles * k_tiles * config.tile_bytes
         beats = -(-size // config.memory_width)
@@ -152,10 +166,13 @@ def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
 
 
 def _attend(ins: Instruction, config: MachineConfig, found: Effects) -> None:
-    m, t, width = ins["m"], ins["t"], ins["v_tiles"] * config.columns
+    width = ins["v_tiles"] * config.columns
     depth = -(-ins["d_tiles"] * config.rows // config.lanes)
-    _operand(ins, "x", m, depth, found)
-    _operand(ins, "w", t, depth, found)
-    _operand(ins, "v", width, -(-t // config.lanes), found)
+    for space, places in zip(("scratchpad", "slots"), _queries(ins, "x", depth), strict=True):
+        found.read(space, places)
+    _operand(ins, "w", ins["t"], depth, found)
+    _operand(ins, "v", width, -(-ins["t"] // config.lanes), found)
     if Flag.HOLD not in ins.flags:
-        _result(ins, -(-width // config.lanes), found)
+        words = -(-width // config.lanes)
+        for space, places in zip(("scratchpad", "slots"), _queries(ins, "y", words), strict=True):
+            found.write(space, places)
