@@ -30,6 +30,7 @@ __all__ = [
     "PlacedModel",
     "PlacedNorm",
     "PlacedNorms",
+    "Placer",
     "place_model",
 ]
 
@@ -43,6 +44,7 @@ class PlacedNorm:
     width: int
     shift: int
     epsilon: int
+    rms: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,17 @@ class PlacedModel:
     head: Matrix | None
 
 
-class _Placer:
+class Placer:
+    """Places the parts of a quantised model, section by section.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+    memory : MemoryLayout
+        Where they go.
+    """
+
     def __init__(self, config: MachineConfig, memory: MemoryLayout) -> None:
         self.config, self.memory = config, memory
 
@@ -234,7 +246,7 @@ def place_model(
     model: QuantisedEncoder, config: MachineConfig, memory: MemoryLayout
 ) -> PlacedModel:
     """Place every constant of a model; each is a section named after its layer."""
-    placer = _Placer(config, memory)
+    placer = Placer(config, memory)
     return PlacedModel(
         placer.matrix(model.patch) if model.patch else None,
         0 if model.offsets is None else placer.rows("embedding.offsets", model.offsets),

@@ -1,6 +1,7 @@
 """What the scheduler builds with: instructions and their loads, tensors that may be spilled."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from celosia.compiler.layout import (
     PARAMETER_BYTES,
@@ -16,8 +17,11 @@ from celosia.isa import Flag, Instruction, Opcode, Space
 
 __all__ = ["Builder", "Tensor", "pieces"]
 
-#: No flag.
+#: No flag, no argument, no other extent.
 NONE = Flag(0)
+NOTHING: Mapping[str, int] = MappingProxyType({})
+#: Operands that count: those that an argument is added to start at 0.
+COUNTS = ("m", "n", "t", "rows", "words", "period", "first", "count")
 #: Entries of the activation table.
 TABLE_ENTRIES = 256
 
@@ -35,6 +39,8 @@ class Builder:
     ----------
     program : list of Instruction
         Instructions, without tokens, in an order that is right one by one.
+    extents : list of Instruction
+        The same with the most that each may read and write, whatever its arguments are.
     labels : list of str
         The layer of each.
     layer : str
@@ -46,12 +52,34 @@ class Builder:
         self.pad = Scratchpad(config, padded=plan.padded)
         self.ring = ParameterRing(config)
         self.program: list[Instruction] = []
+        self.extents: list[Instruction] = []
         self.labels: list[str] = []
         self.layer = ""
 
-    def emit(self, opcode: Opcode, flags: Flag = NONE, **operands: int) -> None:
-        """Append one instruction."""
-        self.program.append(Instruction(opcode, operands, flags))
+    def emit(
+        self,
+        opcode: Opcode,
+        flags: Flag = NONE,
+        *,
+        adds: Mapping[str, int] = NOTHING,
+        extent: Mapping[str, int] = NOTHING,
+        **operands: int,
+    ) -> None:
+        """Append one instruction.
+
+        Parameters
+        ----------
+        opcode, flags, **operands
+            The instruction. An operand that counts is the largest there may be.
+        adds : mapping of str to int
+            Argument registers by the operand that they are added to.
+        extent : mapping of str to int
+            Operands with which the instruction reaches all that it may reach, where arguments
+            move it.
+        """
+        self.extents.append(Instruction(opcode, operands | dict(extent), flags))
+        fixed = {k: 0 if k in adds and k in COUNTS else v for k, v in operands.items()}
+        self.program.append(Instruction(opcode, fixed, flags, adds=tuple(adds.items())))
         self.labels.append(self.layer)
 
     def words(self, elements: int) -> int:
@@ -74,16 +102,29 @@ class Builder:
         )
 
     def load(
-        self, region: Region, address: int, *, pitch: int = 0, space: Space = Space.ROWS16
+        self,
+        region: Region,
+        address: int,
+        *,
+        pitch: int = 0,
+        space: Space = Space.ROWS16,
+        adds: Mapping[str, int] = NOTHING,
     ) -> None:
         """Fill a region from memory."""
-        self._move(Opcode.LOAD, region, address, space, pitch=pitch, slot=region.slot)
+        self._move(Opcode.LOAD, region, address, space, pitch=pitch, slot=region.slot, adds=adds)
 
     def store(
-        self, region: Region, address: int, *, pitch: int = 0, space: Space = Space.ROWS16
+        self,
+        region: Region,
+        address: int,
+        *,
+        pitch: int = 0,
+        space: Space = Space.ROWS16,
+        adds: Mapping[str, int] = NOTHING,
+        extent: Mapping[str, int] = NOTHING,
     ) -> None:
         """Write a region to memory."""
-        self._move(Opcode.STORE, region, address, space, pitch=pitch)
+        self._move(Opcode.STORE, region, address, space, pitch=pitch, adds=adds, extent=extent)
 
     def load_table(self, address: int) -> None:
         """Fill the activation table."""
@@ -95,11 +136,20 @@ class Builder:
         self.load(region, norm.address)
         return region
 
-    def norm(self, norm: PlacedNorm, gains: Region, x: Region, y: Region) -> None:
+    def norm(
+        self,
+        norm: PlacedNorm,
+        gains: Region,
+        x: Region,
+        y: Region,
+        *,
+        adds: Mapping[str, int] = NOTHING,
+    ) -> None:
         """Normalise rows."""
         self.emit(
             Opcode.NORM,
-            NONE,
+            Flag.RMS if norm.rms else NONE,
+            adds=adds,
             m=x.rows,
             n=norm.width,
             words=x.words,
@@ -145,6 +195,7 @@ class Builder:
         *,
         flags: Flag = NONE,
         channels: tuple[int, int] | None = None,
+        adds: Mapping[str, int] = NOTHING,
     ) -> None:
         """Multiply rows by weights in memory.
 
@@ -155,7 +206,7 @@ class Builder:
         x, y : Region
             Operand and result; the residual, if there is one, is what `y` holds.
         flags : Flag
-            RESIDUAL, ACTIVATE, NARROW.
+            RESIDUAL, ACTIVATE, NARROW, WIDE.
         channels : (int, int), optional
             First and number of the channels to form, multiples of a word but at the end; all of
             them by default. `y` has the columns of all.
@@ -172,6 +223,7 @@ class Builder:
                 self.emit(
                     Opcode.MATMUL,
                     flags | Flag.WEIGHTS_IN_MEMORY | (Flag.KEEP_EXPONENT if channel else NONE),
+                    adds=adds,
                     m=m,
                     n=n,
                     k_tiles=matrix.k_tiles,
@@ -184,15 +236,27 @@ class Builder:
                 )
 
     def matmul_rows(
-        self, matrix: Matrix, row: int, weights: Region, x: Region, y: Region, *, keep: bool = False
+        self,
+        matrix: Matrix,
+        row: int,
+        weights: Region,
+        x: Region,
+        y: Region,
+        *,
+        flags: Flag = NONE,
+        adds: Mapping[str, int] = NOTHING,
+        extent: Mapping[str, int] = NOTHING,
     ) -> None:
         """Multiply rows of weights, which stream, by rows; `y` is the transpose of the product.
 
-        `weights` holds the weights from `row` on; with `keep`, `y` continues rows.
+        `weights` holds the weights from `row` on; `flags` are KEEP_EXPONENT, if `y` continues
+        rows, and NARROW.
         """
         self.emit(
             Opcode.MATMUL,
-            Flag.ROW_PARAMETERS | (Flag.KEEP_EXPONENT if keep else NONE),
+            Flag.ROW_PARAMETERS | flags,
+            adds=adds,
+            extent=extent,
             m=weights.rows,
             n=x.rows,
             k_tiles=matrix.k_tiles,
@@ -210,6 +274,8 @@ class Builder:
         y: Region,
         operands: Mapping[str, int],
         flags: Flag = NONE,
+        *,
+        adds: Mapping[str, int] = NOTHING,
     ) -> None:
         """Attention of rows of Q over rows of K, `v` being the values transposed.
 
@@ -218,6 +284,7 @@ class Builder:
         self.emit(
             Opcode.ATTEND,
             flags,
+            adds=adds,
             m=q.rows,
             **q.operand("x"),
             **k.operand("w"),
@@ -243,7 +310,8 @@ class Builder:
         for row, m in pieces(matrix.outputs, most):
             weights = self.pad.take(m, words)
             self.load(weights, matrix.weights + row * row_bytes, space=Space.ROWS8)
-            self.matmul_rows(matrix, row, weights, x, y.part(row, m), keep=keep)
+            flags = Flag.KEEP_EXPONENT if keep else NONE
+            self.matmul_rows(matrix, row, weights, x, y.part(row, m), flags=flags)
             self.pad.give(weights)
 
 

@@ -14,7 +14,7 @@ __all__ = ["TileLoader"]
 
 
 class TileLoader:
-    """Loads a tile, a column a cycle, from when the tile before it came into use."""
+    """Loads a tile, a column a cycle; all but the first wait until the one before is in use."""
 
     def __init__(self, config: MachineConfig, client: ReadClient, reads: Reads) -> None:
         self.client = client
@@ -30,7 +30,7 @@ class TileLoader:
         #: When the last tile was taken from its queue.
         self.popped = 0
         self._step = 0  # when the last column was stepped over
-        self._go = 0  # when the last column was let go
+        self._go = 0  # when the last column was taken
         #: Rows that are asked for, which come before columns.
         self.rows: list[Run] = []
 
@@ -38,29 +38,33 @@ class TileLoader:
         """Load a tile that was queued at `queued`; return when it is complete."""
         step = max(queued + 1, self._step + 1)
         if tile.from_memory:
-            last = yield from self._from_memory(max(step + 1, self.taken + 1, self._go + 1))
+            last = yield from self._from_memory(max(step, self._go) + 1)
         elif tile.columns:
             last = self._from_scratchpad(tile, step)
         else:
-            last = max(step, self.taken, self._go) + self.columns
+            last = max(max(step, self._go) + 1, self.taken) + self.columns - 1
         ahead = STEPS_AHEAD if tile.from_memory else WORDS_AHEAD
         self._step = self.popped = max(step + self.columns - 1, last - ahead + 1)
         self._go = last
         return last + 1
 
     def _from_memory(self, start: int) -> Generator[Times, None, int]:
-        """Let the columns go as their weights come; return when the last one goes."""
+        """Take the columns as their weights come; return when the last one is taken."""
         if self.gathers == 1:
-            _, last = yield from self.client.take(self.beats, start, self.pace)
+            _, first = yield from self.client.take(1, start, 1)
+            start = max(first, self.taken) + self.pace
+            _, last = yield from self.client.take(self.beats - 1, start, self.pace)
             return last + self.pace - 1
-        # The first column is gathered while the last tile waits; then one every `gathers` cycles.
+        # A column is gathered as soon as the one before it is taken.
         _, last = yield from self.client.take(self.gathers, self._go, 1)
         start = max(start, last + 1)
-        _, last = yield from self.client.take(self.beats - self.gathers, start, 1)
+        _, last = yield from self.client.take(self.gathers, start, 1)
+        start = max(start, last, self.taken) + 1
+        _, last = yield from self.client.take(self.beats - 2 * self.gathers, start, 1)
         return last + 1
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
-        """Let the columns go as their words come; return when the last one goes."""
+        """Take the columns as their words come; return when the last one is taken."""
         request, word = step - 1, tile.tile
         begin = step
         going = deque([self._go - ahead for ahead in reversed(range(WORDS_AHEAD))])
@@ -74,7 +78,8 @@ class TileLoader:
                 at = word - column % WORDS_AHEAD * tile.tile_stride
                 self.reads.append(Run(begin, request, at, tile.tile_stride))
             going.popleft()
-            going.append(max(request + WORD_LATENCY, self.taken + 1, self._go + 1))
+            free = self.taken if column else 0
+            going.append(max(request + WORD_LATENCY, free + 1, self._go + 1))
             self._go = going[-1]
             word += tile.tile_stride
-        return self._go + self.columns - tile.columns
+        return max(self._go, self.taken if tile.columns == 1 else 0) + self.columns - tile.columns

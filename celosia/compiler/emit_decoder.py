@@ -1,0 +1,124 @@
+"""Joins the image, the instructions and what the host must know of a decoder into a program."""
+
+from dataclasses import asdict
+from itertools import groupby
+
+import numpy as np
+
+from celosia.compiler.arguments import DecoderShape
+from celosia.compiler.layout import MemoryLayout
+from celosia.compiler.layout_decoder import place_decoder
+from celosia.compiler.program import Program, Tensor
+from celosia.compiler.quantise_decoder import QuantisedDecoder
+from celosia.compiler.schedule_decoder import schedule_decoder
+from celosia.config import MachineConfig
+from celosia.errors import ModelError
+from celosia.isa import INSTRUCTION_BYTES, assemble
+
+__all__ = ["decoder_shape", "emit_decoder"]
+
+
+def emit_decoder(
+    model: QuantisedDecoder,
+    config: MachineConfig,
+    *,
+    context: int | None = None,
+    sequences: int = 1,
+    block: int | None = None,
+) -> Program:
+    """Map a quantised decoder onto a machine.
+
+    Parameters
+    ----------
+    model : QuantisedDecoder
+        The model.
+    config : MachineConfig
+        The machine.
+    context : int, optional
+        Most positions of a sequence, no more than the model has; as many by default.
+    sequences : int
+        Caches to keep.
+    block : int, optional
+        Most tokens of one run; what fits by default.
+
+    Raises
+    ------
+    ModelError
+        If it does not fit; the message names the layer or the memory.
+    """
+    decoder = model.decoder
+    context = decoder.context if context is None else context
+    if not 1 <= context <= decoder.context:
+        raise ModelError(f"{decoder.name}: context must be 1 to {decoder.context}, not {context}")
+    if sequences < 1:
+        raise ModelError(f"{decoder.name}: sequences must be 1 or more, not {sequences}")
+    if block is not None and not 1 <= block <= context:
+        raise ModelError(f"{decoder.name}: block must be 1 to {context} tokens, not {block}")
+    memory = MemoryLayout(config)
+    placed = place_decoder(model, config, memory)
+    found = schedule_decoder(
+        placed,
+        decoder.hidden,
+        context,
+        config,
+        memory,
+        decoder.name,
+        sequences=sequences,
+        block=block,
+    )
+    entry = memory.place("program", bytes(len(found.program) * INSTRUCTION_BYTES))
+    memory.image[entry:] = assemble([memory.linked(ins) for ins in found.program])
+    rows, word = found.shape.block, config.word_bytes
+    pitch = -(-decoder.hidden // config.lanes) * word
+    return Program(
+        config=config,
+        model=decoder.name,
+        image=bytes(memory.image),
+        sections=memory.linked_sections(decoder.name),
+        inputs=(
+            Tensor(
+                "rows", memory.link(found.input), pitch, rows, decoder.hidden, model.input_scale
+            ),
+        ),
+        outputs=(
+            Tensor("best", memory.link(found.best), word, rows, 3, 1.0),
+            Tensor(
+                "logits",
+                memory.link(found.logits),
+                found.logit_words * word,
+                rows,
+                decoder.vocabulary,
+                model.logit_scale,
+            ),
+        ),
+        tokens=rows,
+        entry=entry,
+        host={"embedding": decoder.embedding.astype(np.float32)},
+        extra={
+            "family": decoder.family,
+            "parameters": int(decoder.parameters),
+            "macs_per_token": int(sum(linear.weight.size for linear in decoder.linears)),
+            "shape": asdict(found.shape),
+            "cache": {
+                "address": memory.link(found.cache),
+                "bytes": found.shape.sequence_bytes * found.shape.sequences,
+            },
+            "program_bytes": len(found.program) * INSTRUCTION_BYTES,
+            "layers": [[label, len(list(run))] for label, run in groupby(found.labels)],
+            "plan": dict(found.peaks),
+            "report": model.report,
+        },
+    )
+
+
+def decoder_shape(program: Program) -> DecoderShape:
+    """Return what a decoder's program was made for.
+
+    Raises
+    ------
+    ModelError
+        If it is not a decoder's program.
+    """
+    if "shape" not in program.extra:
+        raise ModelError(f"{program.model}: not a language model; compile one to generate text")
+    return DecoderShape(**program.extra["shape"])

@@ -1,0 +1,209 @@
+"""Puts the constants of a quantised decoder into memory, and says how heads lie in rows."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celosia.compiler.decoder import GroupedAttention
+from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes
+from celosia.compiler.layout_model import PlacedNorm, Placer
+from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm
+from celosia.compiler.quantise_decoder import (
+    QuantisedDecoder,
+    QuantisedDecoderBlock,
+    QuantisedProduct,
+    rope_rows,
+)
+from celosia.config import MachineConfig
+
+__all__ = [
+    "HeadShape",
+    "PlacedDecoder",
+    "PlacedDecoderBlock",
+    "PlacedProduct",
+    "place_decoder",
+]
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """How the heads of one attention lie in rows of words.
+
+    Attributes
+    ----------
+    heads, kv_heads, head_dim : int
+        As in the model.
+    d_tiles, words : int
+        Tiles of a score's reduction, and words of a head in a row of Q or K.
+    v_tiles, v_rows, v_words : int
+        Tiles and rows of a head's Vᵀ, and words of a head in a row of the context.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    d_tiles: int
+    words: int
+    v_tiles: int
+    v_rows: int
+    v_words: int
+
+    @classmethod
+    def of(cls, part: GroupedAttention, config: MachineConfig) -> "HeadShape":
+        """Return the shape of an attention on a machine; rows of keys are whole beats."""
+        unit = max(config.lanes, config.memory_width)
+        d_tiles, v_tiles = (ceil_div(part.head_dim, n) for n in (config.rows, config.columns))
+        return cls(
+            part.heads,
+            part.kv_heads,
+            part.head_dim,
+            d_tiles,
+            ceil_div(d_tiles * config.rows, unit) * unit // config.lanes,
+            v_tiles,
+            v_tiles * config.columns,
+            ceil_div(v_tiles * config.columns, config.lanes),
+        )
+
+    @property
+    def group(self) -> int:
+        """Heads of Q that share a head of K."""
+        return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True)
+class PlacedProduct:
+    """A matrix, and what its weights lack of more bits, if they need them."""
+
+    main: Matrix
+    rest: Matrix | None
+    wide: bool
+
+
+@dataclass(frozen=True)
+class PlacedDecoderBlock:
+    """One layer; `table` is an address."""
+
+    shape: HeadShape
+    norm1: PlacedNorm
+    q: PlacedProduct
+    k: PlacedProduct
+    v: Matrix
+    logits: tuple[tuple[int, int], ...]
+    o: PlacedProduct
+    norm2: PlacedNorm
+    gate: PlacedProduct
+    table: int
+    up: PlacedProduct
+    product_shift: int
+    down: PlacedProduct
+
+
+@dataclass(frozen=True)
+class PlacedDecoder:
+    """All constants of a decoder; `turns` is the address of cosines and sines, a row a position."""
+
+    blocks: tuple[PlacedDecoderBlock, ...]
+    turns: int
+    final_norm: PlacedNorm
+    head: PlacedProduct
+
+
+class _DecoderPlacer(Placer):
+    def product(self, part: QuantisedProduct) -> PlacedProduct:
+        rest = None
+        if part.rest is not None:
+            rest = self.matrix(replace(part.rest, name=f"{part.rest.name}.rest"))
+        return PlacedProduct(self.matrix(part.main), rest, part.wide)
+
+    def heads(self, part: QuantisedProduct, heads: int, width: int) -> PlacedProduct:
+        """Place Q or K, the channels of each head padded with zeros to `width`."""
+        rest = None if part.rest is None else padded_heads(part.rest, heads, width)
+        main = padded_heads(part.main, heads, width)
+        return self.product(QuantisedProduct(main, rest, part.wide))
+
+    def values(self, part: QuantisedLinear, shape: HeadShape) -> Matrix:
+        """Place the weights of V as rows, which stream."""
+        padded = padded_heads(part, shape.kv_heads, shape.v_rows)
+        entries = parameter_bytes(padded.multiplier, padded.shift, padded.bias)
+        return Matrix(
+            part.name,
+            len(padded.weight),
+            ceil_div(part.weight.shape[1], self.config.rows),
+            self.rows(f"{part.name}.weight", padded.weight),
+            self.memory.place(f"{part.name}.parameters", entries),
+        )
+
+    def out(self, part: QuantisedProduct, shape: HeadShape) -> PlacedProduct:
+        """Place O; heads start at whole words of the context."""
+
+        def spread(linear: QuantisedLinear) -> QuantisedLinear:
+            outputs = len(linear.weight)
+            weight = np.zeros((outputs, shape.heads, shape.v_words * self.config.lanes), np.int8)
+            given = linear.weight.reshape(outputs, shape.heads, shape.head_dim)
+            weight[:, :, : shape.head_dim] = given
+            return replace(linear, weight=weight.reshape(outputs, -1))
+
+        rest = None if part.rest is None else spread(part.rest)
+        return self.product(QuantisedProduct(spread(part.main), rest, part.wide))
+
+    def rms(self, part: QuantisedNorm) -> PlacedNorm:
+        return replace(self.norm(part), rms=True)
+
+    def block(self, part: QuantisedDecoderBlock, attention: GroupedAttention) -> PlacedDecoderBlock:
+        shape = HeadShape.of(attention, self.config)
+        width = shape.words * self.config.lanes
+        return PlacedDecoderBlock(
+            shape,
+            self.rms(part.norm1),
+            self.heads(part.q, shape.heads, width),
+            self.heads(part.k, shape.kv_heads, width),
+            self.values(part.v, shape),
+            part.logits,
+            self.out(part.o, shape),
+            self.rms(part.norm2),
+            self.product(part.gate),
+            self.memory.place(f"{part.gate.main.name}.table", part.table.astype("<i2")),
+            self.product(part.up),
+            part.product_shift,
+            self.product(part.down),
+        )
+
+
+def padded_heads(part: QuantisedLinear, heads: int, width: int) -> QuantisedLinear:
+    """Return a matrix with the channels of each head padded with zeros to `width`."""
+
+    def pad(values: NDArray) -> NDArray:
+        shaped = values.reshape(heads, -1, *values.shape[1:])
+        padded = np.zeros((heads, width, *values.shape[1:]), values.dtype)
+        padded[:, : shaped.shape[1]] = shaped
+        return padded.reshape(heads * width, *values.shape[1:])
+
+    return replace(
+        part,
+        weight=pad(part.weight),
+        multiplier=pad(part.multiplier),
+        shift=pad(part.shift),
+        bias=pad(part.bias),
+    )
+
+
+def place_decoder(
+    model: QuantisedDecoder, config: MachineConfig, memory: MemoryLayout
+) -> PlacedDecoder:
+    """Place every constant of a decoder; each is a section named after its layer."""
+    placer = _DecoderPlacer(config, memory)
+    decoder = model.decoder
+    attention = decoder.blocks[0].attention
+    width = HeadShape.of(attention, config).words * config.lanes
+    turns = np.zeros((decoder.context, width), np.int16)
+    turns[:, : attention.head_dim] = rope_rows(decoder, attention.head_dim)
+    return PlacedDecoder(
+        tuple(
+            placer.block(part, block.attention)
+            for part, block in zip(model.blocks, decoder.blocks, strict=True)
+        ),
+        placer.rows("rope", turns),
+        placer.rms(model.final_norm),
+        placer.product(model.head),
+    )
