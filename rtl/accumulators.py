@@ -37,7 +37,7 @@ class Accumulators(wiring.Component):
 
     With `s` the sum of a column (for `scaled` rows `(s << G) >> b`, G guard bits), the
     accumulator becomes `s` (FIRST), `acc + s` (ADD) or `(acc >> a) + s` (RESCALE). One row per
-    cycle, no stall; the same row can come again `turnaround` cycles later.
+    cycle, no stall; the same row can come again `turnaround` cycles later, or 4 where C is 4.
 
     Parameters
     ----------
@@ -77,7 +77,10 @@ class Accumulators(wiring.Component):
         m.submodules.storage = storage = memory.Memory(
             shape=self.row_layout, depth=2 * self.config.accumulator_rows, init=[]
         )
-        write, summed, drained = storage.write_port(), storage.read_port(), storage.read_port()
+        write, drained = storage.write_port(), storage.read_port()
+        # Passes are C cycles apart: with few columns a row is read while it is written.
+        forwards = self.config.columns < self.turnaround
+        summed = storage.read_port(transparent_for=[write] if forwards else [])
 
         # Stage 0: address. Stage 1: memory. Stage 2: its row, registered.
         m.d.comb += [

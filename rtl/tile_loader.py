@@ -44,6 +44,7 @@ class TileColumns(wiring.Component):
             "from_memory": 1,
             "part": part_bits(config.lanes // config.rows),
             "slot": index_bits(config.exponent_slots),
+            "first": 1,
             "last": 1,
         })
         super().__init__({
@@ -78,6 +79,7 @@ class TileColumns(wiring.Component):
             self.steps.p.from_memory.eq(tile.from_memory),
             self.steps.p.part.eq(tile.part),
             self.steps.p.slot.eq(tile.slot + column),
+            self.steps.p.first.eq(~begun),
             self.steps.p.last.eq(last),
             self.i.ready.eq(self.steps.valid & self.steps.ready & last),
         ]
@@ -98,10 +100,12 @@ class TileColumns(wiring.Component):
 class TileLoader(wiring.Component):
     """Loads tiles from the weight stream or from the scratchpad, as int8.
 
-    A tile is loaded while the one before it is in use: `holds` says that one is complete and
-    waiting, `taken` that the row which swaps to it has left. A column is presented 3 cycles after
-    it was let go, as the row streamer does with rows, so `holds` is in time for a swap in the
-    next cycle.
+    A tile is loaded while the one before it is in use: `holds` says that one is complete, `taken`
+    that the row which swaps to it has left. A row reaches the array 3 cycles after it was let go,
+    a column 2 cycles after it left stage 1, where the first one behind a complete tile waits: it
+    goes on in the cycle after `taken` and arrives with the row that swaps, which is the earliest
+    that the array allows. `holds` comes with the last column at stage 1, in time for a row in the
+    same cycle. So tiles that are there in time follow each other every C cycles.
 
     Members
     -------
@@ -147,21 +151,26 @@ class TileLoader(wiring.Component):
         wiring.connect(m, columns.requests, wiring.flipped(self.requests))
         wiring.connect(m, columns.steps, steps.i)
 
-        # Stage 0: let a column go when its data is there and no complete tile waits.
+        # Stage 0: take a column when its data is there and the one before it goes on.
         step = steps.o.payload
+        now = Signal(columns.step_layout, reset_less=True)
+        valid = Signal()
+        waits = Signal()  # the column at stage 1 is the first behind a complete tile
         there = Signal()
         go = Signal()
         m.d.comb += [
+            waits.eq(valid & now.first & self.holds),
             there.eq(~step.loads | Mux(step.from_memory, self.weights.valid, self.words.valid)),
-            go.eq(steps.o.valid & there & ~self.holds),
+            go.eq(steps.o.valid & there & ~waits),
             steps.o.ready.eq(go),
             self.words.ready.eq(go & step.loads & ~step.from_memory),
             self.weights.ready.eq(go & step.loads & step.from_memory),
-            self.exponents.address.eq(step.slot),
+            self.exponents.address.eq(Mux(waits, now.slot, step.slot)),
             self.starved.eq(
                 steps.o.valid & step.loads & step.from_memory & ~self.weights.valid & ~self.holds
             ),
         ]
+        m.d.sync += valid.eq(go | waits)
         with m.If(go & step.last):
             m.d.sync += self.holds.eq(1)
         with m.If(self.taken):
@@ -172,23 +181,21 @@ class TileLoader(wiring.Component):
         m.d.comb += [weights[lane].eq(weight) for lane, weight in enumerate(self.weights.payload)]
         parts = self.config.lanes // self.config.rows
         row = Signal(self.word_layout, reset_less=True)
-        now = Signal(columns.step_layout, reset_less=True)
-        valid = Signal()
-        m.d.sync += [
-            Value.cast(row).eq(
-                Mux(
-                    step.from_memory,
-                    Value.cast(weights).replicate(parts),
-                    Value.cast(self.words.payload),
-                )
-            ),
-            now.eq(step),
-            valid.eq(go & step.loads),
-        ]
+        with m.If(~waits):
+            m.d.sync += [
+                Value.cast(row).eq(
+                    Mux(
+                        step.from_memory,
+                        Value.cast(weights).replicate(parts),
+                        Value.cast(self.words.payload),
+                    )
+                ),
+                now.eq(step),
+            ]
         part = Signal(data.ArrayLayout(signed(16), self.config.rows))
         select_part(m, row, now.part, part)
         m.d.comb += [
-            quantiser.i.valid.eq(valid),
+            quantiser.i.valid.eq(valid & now.loads & ~waits),
             quantiser.i.data.eq(part),
             # An int8 passes the quantiser unchanged with exponent 0.
             quantiser.i.exponent.eq(Mux(now.from_memory, 0, self.exponents.exponent)),

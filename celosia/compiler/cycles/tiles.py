@@ -59,7 +59,7 @@ class TileLoader:
         _, last = yield from self.client.take(self.gathers, self._go, 1)
         start = max(start, last + 1)
         _, last = yield from self.client.take(self.gathers, start, 1)
-        start = max(start, last, self.taken) + 1
+        start = max(last, self.taken) + 1
         _, last = yield from self.client.take(self.beats - 2 * self.gathers, start, 1)
         return last + 1
 
