@@ -89,6 +89,105 @@ def test_what_is_copied_arrives(config):
     assert done == sorted(done) and all(0 <= count <= 3 for count in done)
 
 
+def keeping(config) -> Program:
+    """A program that stores the rows loaded before, and then loads others in their place."""
+    pitch = WORDS * config.word_bytes
+    rows = {"rows": 1, "words": WORDS}
+    there, free = frozenset({Unit.LOAD}), frozenset({Unit.STORE})
+    # Arguments: bytes to the row that is loaded, and elements of the row that is stored.
+    store = {"address": OUT, **rows}
+    load = {"address": IN, **rows}
+    code = [
+        Instruction(Opcode.STORE, store, signal=there, adds=(("count", 1), ("address", 2))),
+        Instruction(Opcode.LOAD, load, wait=free, adds=(("address", 0),)),
+        Instruction(Opcode.HALT),
+    ]
+    image = b"".join(instruction.encode() for instruction in code)
+    sections = (
+        Section("code", 0, len(image)),
+        Section("in", IN, 4 * pitch),
+        Section("out", OUT, 4 * pitch),
+    )
+    columns = WORDS * config.lanes
+    outputs = (Tensor("y", OUT, pitch, 4, columns, 1.0),)
+    return Program(
+        config=config,
+        model="keeping",
+        image=image,
+        sections=sections,
+        inputs=(Tensor("x", IN, pitch, 4, columns, 1.0),),
+        outputs=outputs,
+        tokens=4,
+    )
+
+
+@pytest.mark.parametrize("kind", [GoldenDevice, simulated])
+def test_a_session_keeps_its_state(config, kind):
+    """Scratchpad, memory and arguments stay from run to run."""
+    program = keeping(config)
+    rng = np.random.default_rng(2)
+    columns = WORDS * config.lanes
+    pitch = 2 * columns
+    values = rng.integers(-(1 << 15), 1 << 15, (4, columns), np.int16)
+    expected = np.zeros((4, columns), np.int16)
+
+    def stored(run):
+        return np.frombuffer(run.read(OUT, 4 * pitch), "<i2").reshape(4, -1)
+
+    with kind(config).open(program) as session:
+        session.write(IN, values.astype("<i2").tobytes())
+        # All of a row of zeros; row 2 comes into the scratchpad.
+        np.testing.assert_array_equal(stored(session.run(arguments=[2 * pitch])), expected)
+        # Its first three elements; then row 1. Arguments that are not given stay.
+        expected[1, :3] = values[2, :3]
+        run = session.run(arguments=[pitch, 3, pitch])
+        np.testing.assert_array_equal(stored(run), expected)
+        assert run.counters["instructions"] == 3
+        expected[1, :3] = values[1, :3]
+        np.testing.assert_array_equal(stored(session.run()), expected)
+        # New values of row 3, and a window of what is there.
+        values[3] = rng.integers(-99, 100, columns)
+        run = session.run([(IN + 3 * pitch, values[3].astype("<i2").tobytes())], [3 * pitch])
+        np.testing.assert_array_equal(stored(run), expected)
+        expected[0] = values[3]
+        session.run(arguments=[0, 0, 0])
+        window = np.frombuffer(session.read(OUT, 2 * pitch), "<i2").reshape(2, -1)
+        np.testing.assert_array_equal(window, expected[:2])
+        assert session.read(OUT + 4, 8) == window.tobytes()[4:12]
+        for wrong in ((OUT + 2, 4), (OUT, 6), (1 << 31, 4)):
+            with pytest.raises(ProgramError, match=r"whole words|outside the window"):
+                session.read(*wrong)
+        with pytest.raises(ProgramError, match="argument 0 must be 0 to"):
+            session.run(arguments=[-1])
+        # The row loaded last is stored before the fault; a run after it begins like any other.
+        with pytest.raises(DeviceError, match=r"outside window, instruction at 0x40 \(LOAD"):
+            session.run(arguments=[1 << 30])
+        expected[:2] = values[0]
+        run = session.run(arguments=[0, 0, pitch])
+        np.testing.assert_array_equal(stored(run), expected)
+
+
+def test_arguments_may_be_the_same_for_all_inputs():
+    program = keeping(ON_CHIP)
+    values = np.arange(WORDS * ON_CHIP.lanes, dtype="<i2")
+    pitch = 2 * values.size
+    inputs = [[(IN + pitch, (values + index).tobytes())] for index in range(3)]
+    batch = GoldenDevice(ON_CHIP).run(program, inputs, arguments=[pitch, 5])
+    for index, run in enumerate(batch.runs):
+        stored = np.frombuffer(run.read(OUT, pitch), "<i2")
+        np.testing.assert_array_equal(stored[:5], values[:5] + index - 1 if index else 0)
+        assert not stored[5:].any()
+
+
+def test_a_closed_session_says_so():
+    session = simulated(ON_CHIP).open(copying(ON_CHIP))
+    session.close()
+    session.close()
+    assert session.report["cycles"] > 0
+    with pytest.raises(CheckFailed, match="copying: the session is closed"):
+        session.run()
+
+
 def test_memory_timing_is_what_was_asked_for():
     program = copying(EXTERNAL)
     inputs = [[(IN, bytes(ROWS * WORDS * EXTERNAL.word_bytes))]]

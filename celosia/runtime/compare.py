@@ -1,11 +1,12 @@
 """Two devices side by side: every byte of memory and outputs, and the work that was done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from celosia import isa
+from celosia.arguments import resolve
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed
@@ -130,7 +131,7 @@ def _differences(
     ]
 
 
-def mac_cycles(program: Program) -> int:
+def mac_cycles(program: Program, arguments: Sequence[int] = ()) -> int:
     """Return the fewest cycles in which the array could do the products of one run.
 
     That is the sum of m·n·k over all products, by the rows times the columns of the array. What
@@ -138,7 +139,8 @@ def mac_cycles(program: Program) -> int:
     """
     total = program.extra.get("macs")
     if not isinstance(total, int):
-        total = sum(products(ins, program.config) for ins in isa.disassemble(_code(program)))
+        code = resolve(isa.disassemble(_code(program)), arguments)
+        total = sum(products(instruction, program.config) for instruction in code)
     return -(-total // program.config.multipliers)
 
 

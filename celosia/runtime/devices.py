@@ -1,12 +1,15 @@
-"""What every device offers: run a program on inputs, one after the other.
+"""What every device offers: sessions, in which a program runs as often as it is asked to.
 
-A device is the machine with its memory. Between the inputs of one call everything keeps its
-state, as on a board: only the inputs are written anew.
+A device is the machine with its memory. Within a session everything keeps its state from run to
+run, as on a board: memory, scratchpad, exponents, parameters and arguments.
 """
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +23,10 @@ __all__ = [
     "Batch",
     "Device",
     "Run",
+    "Session",
     "Writes",
     "check_inputs",
+    "check_span",
     "fault_error",
     "output_span",
     "window_size",
@@ -79,20 +84,104 @@ class Batch:
     cpu_seconds: float = 0.0
 
 
+class Session(ABC):
+    """A program on a device, which keeps its state from run to run until it is closed.
+
+    Parameters
+    ----------
+    program : Program
+        What is loaded.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @abstractmethod
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes into the window; address and size are multiples of 4."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes of the window; address and size are multiples of 4."""
+
+    @abstractmethod
+    def run(self, writes: Writes = (), arguments: Sequence[int] = ()) -> Run:
+        """Run the program once.
+
+        Parameters
+        ----------
+        writes : sequence of (int, bytes)
+            What to write before.
+        arguments : sequence of int
+            Values of the argument registers from 0 on; the others keep theirs, at first 0.
+
+        Raises
+        ------
+        ProgramError
+            If something lies outside the window, or an argument does not fit its register.
+        DeviceError
+            If the machine stops with a fault; the session can go on.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the session."""
+
+    def run_all(
+        self,
+        inputs: Sequence[Writes],
+        arguments: Sequence[int] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> Batch:
+        """Run the program on each of the inputs; see `Device.run`."""
+        check_inputs(self.program, inputs)
+        begin = time.perf_counter()
+        runs = []
+        for writes in inputs:
+            runs.append(self.run(writes, arguments))
+            if progress is not None:
+                progress(len(runs))
+        seconds = time.perf_counter() - begin
+        memory = np.frombuffer(self.read(0, window_size(self.program)), np.uint8)
+        return Batch(tuple(runs), memory, seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 class Device(Protocol):
     """A machine that runs programs."""
 
     name: str
     config: MachineConfig
 
+    def open(self, program: Program) -> Session:
+        """Load a program into a machine whose memories are all zero.
+
+        Raises
+        ------
+        ProgramError
+            If the program is for another machine.
+        """
+        ...
+
     def run(
         self,
         program: Program,
         inputs: Sequence[Writes],
         *,
+        arguments: Sequence[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> Batch:
-        """Load a program and run it on each of the inputs.
+        """Run a program on each of the inputs in a session of its own.
 
         Parameters
         ----------
@@ -100,6 +189,8 @@ class Device(Protocol):
             Made for the configuration of this device.
         inputs : sequence of sequence of (int, bytes)
             What to write before each run, as `celosia.runtime.host.prepare` gives it.
+        arguments : sequence of int
+            Values of the argument registers from 0 on, for all runs; the others are 0.
         progress : callable, optional
             Called with the number of runs that have ended.
 
@@ -134,18 +225,29 @@ def check_inputs(program: Program, inputs: Sequence[Writes]) -> None:
     ProgramError
         If one lies outside the window, or is not made of whole words.
     """
-    size = window_size(program)
     for address, data in (write for writes in inputs for write in writes):
-        if address % 4 or len(data) % 4:
-            raise ProgramError(
-                f"{program.model}: inputs must be whole words of 4 bytes, not {len(data)} bytes "
-                f"at {address:#x}"
-            )
-        if not 0 <= address <= address + len(data) <= size:
-            raise ProgramError(
-                f"{program.model}: the input of {len(data)} bytes at {address:#x} lies outside "
-                f"the window of {size} bytes"
-            )
+        check_span(program, address, len(data), "input")
+
+
+def check_span(program: Program, address: int, size: int, what: str) -> None:
+    """Check where the host reads or writes.
+
+    Raises
+    ------
+    ProgramError
+        If it lies outside the window, or is not made of whole words.
+    """
+    if address % 4 or size % 4:
+        raise ProgramError(
+            f"{program.model}: {what} must be whole words of 4 bytes, not {size} bytes at "
+            f"{address:#x}"
+        )
+    limit = window_size(program)
+    if not 0 <= address <= address + size <= limit:
+        raise ProgramError(
+            f"{program.model}: {what} of {size} bytes at {address:#x} lies outside the window of "
+            f"{limit} bytes"
+        )
 
 
 def output_span(program: Program, tensor: Tensor) -> int:

@@ -1,6 +1,5 @@
 """The golden machine as a device."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,14 +11,16 @@ from celosia.isa import Cause
 from celosia.runtime.devices import (
     Batch,
     Run,
+    Session,
     Writes,
     check_inputs,
+    check_span,
     fault_error,
     output_span,
     window_size,
 )
 
-__all__ = ["GoldenDevice"]
+__all__ = ["GoldenDevice", "GoldenSession"]
 
 
 class GoldenDevice:
@@ -36,37 +37,62 @@ class GoldenDevice:
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
 
+    def open(self, program: Program) -> "GoldenSession":
+        """Load a program; see `Device.open`."""
+        program.check_config(self.config)
+        return GoldenSession(program)
+
     def run(
         self,
         program: Program,
         inputs: Sequence[Writes],
         *,
+        arguments: Sequence[int] = (),
         progress: Callable[[int], None] | None = None,
     ) -> Batch:
         """Run a program; see `Device.run`."""
-        program.check_config(self.config)
-        check_inputs(program, inputs)
-        memory = np.zeros(window_size(program), np.uint8)
-        memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
-        machine = GoldenMachine(self.config, memory)
-        begin = time.perf_counter()
-        runs = []
-        for values in inputs:
-            for address, data in values:
-                memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
-            result = machine.run(program.entry)
-            if result.cause is not Cause.NONE:
-                raise fault_error(program, result.cause, result.fault_address, device=self.name)
-            counters = {
-                "instructions": result.instructions,
-                "mac_rows": result.mac_rows,
-                "saturations": result.saturations,
-            }
-            outputs = {
-                tensor.address: memory[tensor.address :][: output_span(program, tensor)].tobytes()
-                for tensor in program.outputs
-            }
-            runs.append(Run(outputs, counters))
-            if progress is not None:
-                progress(len(runs))
-        return Batch(tuple(runs), memory, time.perf_counter() - begin)
+        with self.open(program) as session:
+            return session.run_all(inputs, arguments, progress)
+
+
+class GoldenSession(Session):
+    """A golden machine with a program in its memory."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.memory = np.zeros(window_size(program), np.uint8)
+        self.memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
+        self.machine = GoldenMachine(program.config, self.memory)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes into the window; see `Session.write`."""
+        check_span(self.program, address, len(data), "what is written")
+        self.memory[address : address + len(data)] = np.frombuffer(data, np.uint8)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes of the window; see `Session.read`."""
+        check_span(self.program, address, size, "what is read")
+        return self.memory[address : address + size].tobytes()
+
+    def run(self, writes: Writes = (), arguments: Sequence[int] = ()) -> Run:
+        """Run the program once; see `Session.run`."""
+        program = self.program
+        check_inputs(program, [writes])
+        for address, data in writes:
+            self.write(address, data)
+        result = self.machine.run(program.entry, arguments)
+        if result.cause is not Cause.NONE:
+            raise fault_error(program, result.cause, result.fault_address, device="golden")
+        counters = {
+            "instructions": result.instructions,
+            "mac_rows": result.mac_rows,
+            "saturations": result.saturations,
+        }
+        outputs = {
+            tensor.address: self.read(tensor.address, output_span(program, tensor))
+            for tensor in program.outputs
+        }
+        return Run(outputs, counters)
+
+    def close(self) -> None:
+        """End the session; there is nothing to do."""

@@ -1,4 +1,5 @@
-// The machine, its memory, and a host that executes the script `+script`, a command a line:
+// The machine, its memory, and a host that executes the script `+script`, a command a line. The
+// script may be a pipe: the simulation then stands still until the next command comes.
 //
 //   W address value         write a register
 //   R address               read a register; its value goes to the log `+log` in hexadecimal
@@ -208,7 +209,10 @@ module sim_top (
                 else move(DUMP);
             end
             "E": state <= END;
-            "X": if (failure != 0) state <= END;
+            "X": begin
+                if (events != 0) $fflush(events);
+                if (failure != 0) state <= END;
+            end
             default: fail(1);
         endcase
     endtask
