@@ -299,7 +299,12 @@ FLAGS: dict[Opcode, Flag] = {
     | Flag.NARROW
     | Flag.KEEP_EXPONENT
     | Flag.WIDE,
-    Opcode.ATTEND: Flag.KEEP_EXPONENT | Flag.CAUSAL | Flag.WINDOW | Flag.CONTINUE | Flag.HOLD,
+    Opcode.ATTEND: Flag.KEEP_EXPONENT
+    | Flag.CAUSAL
+    | Flag.WINDOW
+    | Flag.CONTINUE
+    | Flag.HOLD
+    | Flag.WIDE,
     Opcode.NORM: Flag.RMS,
     Opcode.MULTIPLY: Flag.NARROW | Flag.KEEP_EXPONENT | Flag.COMPLEX,
     Opcode.ARGMAX: Flag.CONTINUE,

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray
-from celosia.golden.matmul import accumulate_products, check_range, quantised_rows
+from celosia.golden.matmul import accumulate_products, check_range, quantised_rows, streamed_rows
 from celosia.golden.memory import HeldAttention, MachineState
 from celosia.golden.requant import requantise
 from celosia.golden.softmax import SoftmaxState, accumulate, normalise, softmax_block
@@ -57,7 +57,9 @@ def attend(state: MachineState, instruction: Instruction) -> int:
             period=instruction["period"],
             group=instruction["y_group"],
         )
-    passes = d_tiles * (lanes // config.columns) + v_tiles * (lanes // config.rows)
+    # The high and the low byte of wide queries go through the array one after the other.
+    scores = d_tiles * (lanes // config.columns) * (2 if Flag.WIDE in flags else 1)
+    passes = scores + v_tiles * (lanes // config.rows)
     return m * blocks * passes
 
 
@@ -113,11 +115,9 @@ def _logits(state: MachineState, instruction: Instruction) -> IntArray:
     depth = instruction["d_tiles"] * config.rows
     multiplier = check_range(instruction, "multiplier", 0, 32767)
     shift = check_range(instruction, "shift", 0, 63)
-    q, e_q = quantised_rows(
+    q, e_q, bits = streamed_rows(
         state,
-        instruction["x_base"],
-        instruction["x_stride"],
-        instruction["x_slot"],
+        instruction,
         instruction["m"],
         depth,
         period=instruction["period"],
@@ -131,7 +131,7 @@ def _logits(state: MachineState, instruction: Instruction) -> IntArray:
         instruction["t"],
         depth,
     )
-    acc = accumulate_products(q, k, config.rows, config.accumulator_width)
+    acc = accumulate_products(q, k, config.rows, config.accumulator_width, bits=bits)
     return requantise(acc, multiplier, shift - e_q[:, np.newaxis] - e_k, 0)[0]
 
 

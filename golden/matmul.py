@@ -11,7 +11,7 @@ from celosia.golden.quantise import quantise
 from celosia.golden.requant import requantise
 from celosia.isa import Flag, Instruction
 
-__all__ = ["accumulate_products", "check_range", "matmul", "quantised_rows"]
+__all__ = ["accumulate_products", "check_range", "matmul", "quantised_rows", "streamed_rows"]
 
 
 def check_range(instruction: Instruction, name: str, low: int, high: int) -> int:
@@ -104,7 +104,7 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     n_tiles = -(-n // config.columns)
     _check_overlaps(state, instruction, n_tiles * config.columns)
 
-    x, e_x, bits = _streamed(state, instruction, m, k_tiles * config.rows)
+    x, e_x, bits = streamed_rows(state, instruction, m, k_tiles * config.rows)
     w, e_w = _stationary(state, instruction, n, k_tiles)
     acc = accumulate_products(x, w, config.rows, config.accumulator_width, bits=bits)
     y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
@@ -123,18 +123,31 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     return rows * n_tiles * k_tiles, int(clipped.sum())
 
 
-def _streamed(
-    state: MachineState, instruction: Instruction, m: int, depth: int
+def streamed_rows(
+    state: MachineState,
+    instruction: Instruction,
+    m: int,
+    depth: int,
+    *,
+    period: int = 0,
+    group: int = 0,
 ) -> tuple[NDArray[np.integer], IntArray, int]:
-    """Return the streamed operand (m, k), its exponents (m,), and the bits of a magnitude."""
+    """Return the streamed operand (m, k), its exponents (m,), and the bits of a magnitude.
+
+    With a `period` rows come in groups, `group` words from one to the next. With `wide` they keep
+    16 bits and have no exponents.
+    """
     base, stride = instruction["x_base"], instruction["x_stride"]
     if Flag.WIDE not in instruction.flags:
-        return *quantised_rows(state, base, stride, instruction["x_slot"], m, depth), 8
+        slot = instruction["x_slot"]
+        rows = quantised_rows(state, base, stride, slot, m, depth, period=period, group=group)
+        return *rows, 8
     if state.config.accumulator_width != 32:
         raise ProgramError(
             f"wide needs accumulators of 32 bits, not {state.config.accumulator_width}"
         )
-    return state.scratchpad.read(base, stride, m, depth), np.zeros(m, np.int64), 15
+    x = state.scratchpad.read(base, stride, m, depth, period=period, group=group)
+    return x, np.zeros(m, np.int64), 15
 
 
 def _stationary(
