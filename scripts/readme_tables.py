@@ -1,14 +1,16 @@
 """Writes the tables of measured figures in README.md from the records of the benchmarks.
 
 A table stands between `<!-- figures: PREFIX … -->` and `<!-- end -->`: one line for each record
-whose name begins with one of the prefixes, in the order of the records. Without records for a
-table it stays as it is.
+whose name begins with one of the prefixes, in the order of the records. Between
+`<!-- modules: NAME -->` and `<!-- end -->` stand the modules of that record with what each takes,
+the largest first. Without records for a table it stays as it is.
 """
 
 import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,11 @@ from celosia.atomic import atomic_write
 from celosia.errors import CelosiaError
 
 ROOT = Path(__file__).parents[1]
-TABLE = re.compile(r"(<!-- figures: (?P<prefixes>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(
+    r"(<!-- (?P<kind>figures|modules): (?P<names>[^>]*?) -->\n).*?<!-- end -->", re.DOTALL
+)
+#: A module with less than this share of everything is one of the others.
+SMALL = 0.025
 
 
 def read_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -52,13 +58,33 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def module_table(modules: dict[str, dict[str, int]]) -> str:
+    """Return the table of what the modules take as Markdown."""
+    kinds = ("LUT", "FF", "MULT18X18D", "DP16KD")
+    least = {kind: SMALL * sum(taken[kind] for taken in modules.values()) for kind in kinds}
+    rows, others = {}, Counter()
+    for name, taken in sorted(modules.items(), key=lambda item: -item[1]["LUT"]):
+        if any(taken[kind] > least[kind] for kind in kinds):
+            rows[f"`{name}`"] = taken
+        else:
+            others.update(taken)
+    rows["all others"] = others
+    lines = [f"| module | {' | '.join(kinds)} |", f"| --- |{' ---: |' * len(kinds)}"]
+    for name, taken in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{taken[kind]:,}' for kind in kinds)} |")
+    return "\n".join(lines) + "\n"
+
+
 def rewrite(text: str, records: Sequence[dict[str, Any]]) -> str:
     """Return `text` with its tables written anew."""
 
     def replace(match: re.Match[str]) -> str:
-        prefixes = tuple(match["prefixes"].split())
-        chosen = [record for record in records if record["name"].startswith(prefixes)]
-        return match[1] + table(chosen) + match[3] if chosen else match[0]
+        names = tuple(match["names"].split())
+        chosen = [record for record in records if record["name"].startswith(names)]
+        if not chosen:
+            return match[0]
+        new = table(chosen) if match["kind"] == "figures" else module_table(chosen[0]["modules"])
+        return f"{match[1]}{new}<!-- end -->"
 
     return TABLE.sub(replace, text)
 

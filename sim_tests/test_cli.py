@@ -348,6 +348,25 @@ def test_readme_tables_are_written_from_records(tmp_path):
         readme_tables.read_records([tmp_path / "r.json"])
 
 
+def test_readme_table_of_modules():
+    readme_tables = script("readme_tables")
+    kinds = ("LUT", "FF", "MULT18X18D", "DP16KD")
+    sizes = {"queue": (9, 1, 0, 0), "array": (1200, 40, 16, 0), "norm": (2000, 3, 0, 0)}
+    sizes |= {"links": (20, 1, 0, 0), "square": (5, 0, 1, 1)}
+    modules = {name: dict(zip(kinds, taken, strict=True)) for name, taken in sizes.items()}
+    text = "<!-- modules: area.x.lut -->\n<!-- end -->\n"
+    assert readme_tables.rewrite(text, [{"name": "area.x.lut", "modules": modules}]) == (
+        "<!-- modules: area.x.lut -->\n"
+        "| module | LUT | FF | MULT18X18D | DP16KD |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n"
+        "| `norm` | 2,000 | 3 | 0 | 0 |\n"
+        "| `array` | 1,200 | 40 | 16 | 0 |\n"
+        "| `square` | 5 | 0 | 1 | 1 |\n"
+        "| all others | 29 | 2 | 0 | 0 |\n"
+        "<!-- end -->\n"
+    )
+
+
 def test_the_readme_has_tables_for_the_records():
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     assert script("readme_tables").TABLE.search(readme)
