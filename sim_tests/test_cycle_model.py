@@ -59,6 +59,7 @@ SAME = {
     "UNDER_WAY": UnitQueue.UNDER_WAY,
     "WEIGHT_BEATS": top.WEIGHT_BEATS,
     "WORDS_AHEAD": Scratchpad.words_ahead,
+    "WORDS_THERE": Scratchpad.RESPONSE_DEPTH,
     "WRITES_UNDER_WAY": MemoryWriter.OUTSTANDING,
     "WRITE_BEATS": MemoryWriter.DEPTH,
     "WRITE_LATENCY": Scratchpad.write_latency,

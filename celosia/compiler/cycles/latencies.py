@@ -35,8 +35,9 @@ RESERVED_TILES = 2
 #: Deeper queues lie in block RAM, and give what they took a cycle later.
 DISTRIBUTED_DEPTH = 16
 
-#: Cycles from a scratchpad request to its word, and requests ahead of the word that is taken.
-WORD_LATENCY, WORDS_AHEAD = 4, 6
+#: Cycles from a scratchpad request to its word, words that wait to be taken, and requests ahead
+#: of the word that is taken.
+WORD_LATENCY, WORDS_THERE, WORDS_AHEAD = 4, 4, 6
 #: Steps of columns and of rows that wait for their words.
 STEPS_AHEAD = 8
 #: Cycles from a write taken to the first request that finds it.

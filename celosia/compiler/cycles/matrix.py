@@ -1,7 +1,7 @@
 """The matrix unit: in which order passes leave the walkers, and when each streams its rows."""
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
 from celosia.compiler.cycles.drains import Drains
 from celosia.compiler.cycles.latencies import (
@@ -9,6 +9,7 @@ from celosia.compiler.cycles.latencies import (
     STEPS_AHEAD,
     WORD_LATENCY,
     WORDS_AHEAD,
+    WORDS_THERE,
 )
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.passes import (
@@ -72,6 +73,8 @@ class MatrixUnit:
         # The last passes, all and those with words: when their last row went, and how many.
         self._gone = deque([(-1, STEPS_AHEAD)], STEPS_AHEAD)
         self._words_gone = deque([(-1, WORDS_AHEAD)], WORDS_AHEAD)
+        # Rows of short passes that were read while later tiles are loaded.
+        self._behind: deque[Run] = deque(maxlen=2 * WORDS_THERE)
         self._outputs: deque[tuple[Instruction, int]] = deque()  # blocks that wait
 
     def run(self) -> Process:
@@ -138,7 +141,8 @@ class MatrixUnit:
     def _pass_all(self, passes: Iterable[Pass]) -> Generator[Times | Alarm, None, None]:
         """Stream the rows of passes, one pass after the other."""
         tiles, drains, stalls = self.tiles, self.drains, self.stalls
-        for p in passes:
+        passes = list(passes)
+        for index, p in enumerate(passes):
             # The walker hands the pass to the queues.
             queued = max(self._step, self._tile_pops[0]) + 1
             rows_queued = max(self._step, self._row_pops[0]) + 1
@@ -146,12 +150,12 @@ class MatrixUnit:
             if p.drain is not None:
                 self._step = max(self._step, drains.room())
 
-            # Its tile is loaded, behind the first rows that are asked for.
-            asked = max(rows_queued, self._asked) + 1
+            # Its tile is loaded, behind the first rows that are read.
+            asked = read = max(rows_queued, self._asked) + 1
             if not p.from_probabilities:
-                ahead = min(p.rows, WORDS_AHEAD)
-                run = Run(asked, asked + ahead - 1, p.row, p.row_stride)
-                tiles.rows.append(run)
+                read = max(asked, _gone(self._words_gone, 1, 0, WORDS_THERE))
+                run = Run(read, read + min(p.rows, WORDS_THERE) - 1, p.row, p.row_stride)
+                tiles.rows += [run, *self._behind]
                 self.reads.append(run)
             there = yield from tiles.load(p, queued)
             self._tile_pops.append(tiles.popped)
@@ -159,7 +163,7 @@ class MatrixUnit:
             # Then its rows go.
             wanted = max(self._end + 1, rows_queued + 2)
             free = drains.free(p.bank) if p.opens else 0
-            words = drains.block() if p.from_probabilities else asked + WORD_LATENCY
+            words = drains.block() if p.from_probabilities else read + WORD_LATENCY
             start = max(wanted, free, there, words)
             end = start + p.rows - 1
             stalls.accumulators += max(0, free - wanted)
@@ -179,15 +183,27 @@ class MatrixUnit:
                 if p.releases:
                     drains.blocks.popleft()
             else:
-                first = start + WORDS_AHEAD - WORD_LATENCY
-                word = p.row + WORDS_AHEAD * p.row_stride
-                run = Run(first, self._asked, word, p.row_stride)
+                # Each row that goes lets another one be read.
+                word = p.row + WORDS_THERE * p.row_stride
+                run = Run(start, end - WORDS_THERE, word, p.row_stride)
                 tiles.rows.append(run)
                 self.reads.append(run)
+            self._give_room(passes[index : index + WORDS_THERE + 1], start)
             if p.drain is not None:
                 drains.add(p.drain, self._step, start, end)
                 if not (p.drain.scores or p.from_probabilities):
                     self._bank ^= 1
+
+    def _give_room(self, passes: Sequence[Pass], start: int) -> None:
+        """Note what the rows of a short pass let be read: the rows of passes behind it."""
+        first = passes[0]
+        if first.from_probabilities or first.rows >= WORDS_THERE:
+            return
+        for row in range(first.rows):
+            behind, place = divmod(row + WORDS_THERE, first.rows)
+            if behind < len(passes):
+                word = passes[behind].row + place * first.row_stride
+                self._behind.append(Run(start + row, start + row, word, 0))
 
 
 def _gone(before: Iterable[tuple[int, int]], rows: int, end: int, ahead: int) -> int:

@@ -3,7 +3,12 @@
 from collections import deque
 from collections.abc import Generator
 
-from celosia.compiler.cycles.latencies import STEPS_AHEAD, WORD_LATENCY, WORDS_AHEAD
+from celosia.compiler.cycles.latencies import (
+    STEPS_AHEAD,
+    WORD_LATENCY,
+    WORDS_AHEAD,
+    WORDS_THERE,
+)
 from celosia.compiler.cycles.network import Times
 from celosia.compiler.cycles.passes import Pass
 from celosia.compiler.cycles.read_client import ReadClient
@@ -31,6 +36,7 @@ class TileLoader:
         self.popped = 0
         self._step = 0  # when the last column was stepped over
         self._go = 0  # when the last column was taken
+        self._words = deque([-1] * WORDS_AHEAD, WORDS_AHEAD)  # and the last ones of the scratchpad
         #: Rows that are asked for, which come before columns.
         self.rows: list[Run] = []
 
@@ -65,21 +71,21 @@ class TileLoader:
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
         """Take the columns as their words come; return when the last one is taken."""
-        request, word = step - 1, tile.tile
+        request = read = step - 1
         begin = step
-        going = deque([self._go - ahead for ahead in reversed(range(WORDS_AHEAD))])
+        first = word = tile.tile
+        words = self._words
         for column in range(tile.columns):
-            request = max(request, going[0]) + 1
+            request = max(request, words[0]) + 1
+            last, read = read, max(read + 1, request, words[-WORDS_THERE])
             for run in self.rows:
-                request = run.free(word, request, self.banks)
-            if column % WORDS_AHEAD == 0:  # the first ones may have come long before the others
-                begin = request
-            if column % WORDS_AHEAD == WORDS_AHEAD - 1 or column == tile.columns - 1:
-                at = word - column % WORDS_AHEAD * tile.tile_stride
-                self.reads.append(Run(begin, request, at, tile.tile_stride))
-            going.popleft()
+                read = run.free(word, read, self.banks)
+            if read > last + 1:
+                self.reads.append(Run(begin, last, first, tile.tile_stride))
+                begin, first = read, word
             free = self.taken if column else 0
-            going.append(max(request + WORD_LATENCY, free + 1, self._go + 1))
-            self._go = going[-1]
+            self._go = max(read + WORD_LATENCY, free + 1, self._go + 1)
+            words.append(self._go)
             word += tile.tile_stride
+        self.reads.append(Run(begin, read, first, tile.tile_stride))
         return max(self._go, self.taken if tile.columns == 1 else 0) + self.columns - tile.columns
