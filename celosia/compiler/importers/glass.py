@@ -6,6 +6,7 @@ elements. The width of the feed-forward part is that of its tensors.
 
 import json
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ NAMES = {
 def open_npz(name: str, path: Path) -> Source:
     """Open an npz, all of it at once: it is compressed."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as data:
             arrays = {key: data[key] for key in data.files}
     except Exception as error:  # NumPy, zipfile and zlib each have their own
         raise ModelError(

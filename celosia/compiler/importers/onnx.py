@@ -33,6 +33,8 @@ def open_onnx(name: str, path: Path) -> Source:
     config = read_json(config_path)
     try:
         graph = onnx.load(str(path)).graph
+        if not graph.node:
+            raise ValueError("it has no graph")
     except Exception as error:  # protobuf's own errors, or files of weights that are missing
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
