@@ -95,7 +95,7 @@ def test_bfloat16(tmp_path):
 
 def test_equal_parameters_are_stored_once(tmp_path):
     tensors = bert_tensors()
-    tensors = {k: v * 0 if k.endswith("bias") else v for k, v in tensors.items()}
+    tensors = {k: np.zeros_like(v) if k.endswith("bias") else v for k, v in tensors.items()}
     for kind in ("weight", "bias"):
         first = tensors[f"encoder.layer.0.intermediate.dense.{kind}"]
         tensors[f"encoder.layer.1.intermediate.dense.{kind}"] = first
