@@ -9,7 +9,14 @@ from celosia.compiler.importers import find_weights
 from celosia.compiler.importers.source import read_json
 from celosia.compiler.tokens import read_tokenizer
 from celosia.errors import ModelError
-from celosia.runtime.text_merges import GlassCodec, SentencePieceCodec, token, unknown_character
+from celosia.runtime.text_merges import (
+    GlassCodec,
+    SentencePieceCodec,
+    gguf_stop_ids,
+    gguf_values,
+    token,
+    unknown_character,
+)
 
 __all__ = ["CharacterCodec", "Codec", "TokenizerCodec", "load_codec"]
 
@@ -137,8 +144,10 @@ def load_codec(model: str | Path) -> Codec:
     if weights.suffix == ".npz":
         return GlassCodec(weights.with_suffix(".tokenizer.json"))
     tokenizer, characters = folder / "tokenizer.json", folder / "vocab.json"
-    if weights.suffix == ".gguf" and not tokenizer.is_file():
-        return SentencePieceCodec(weights)
+    if weights.suffix == ".gguf":
+        if not tokenizer.is_file():
+            return SentencePieceCodec(weights)
+        return TokenizerCodec(tokenizer, gguf_stop_ids(gguf_values(weights)))
     if characters.is_file() and not tokenizer.is_file():
         return CharacterCodec(characters, stop_ids(folder))
     return TokenizerCodec(tokenizer, stop_ids(folder))

@@ -10,12 +10,21 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from celosia.compiler.importers.gguf import read_gguf
 from celosia.compiler.importers.source import read_json
 from celosia.errors import ModelError
 
-__all__ = ["GlassCodec", "SentencePieceCodec", "merge", "unknown_character"]
+__all__ = [
+    "GlassCodec",
+    "SentencePieceCodec",
+    "gguf_stop_ids",
+    "gguf_values",
+    "merge",
+    "token",
+    "unknown_character",
+]
 
 SPACE = "\u2581"
 CHUNK = re.compile(f"\n|{SPACE}*[^{SPACE}\n]+|{SPACE}+")
@@ -107,6 +116,19 @@ class GlassCodec:
         return "".join(p for p in pieces if p not in GLASS_SPECIALS).replace(SPACE, " ")
 
 
+def gguf_values(path: Path) -> dict[str, Any]:
+    """Return what a GGUF file says of its vocabulary."""
+    prefix = "tokenizer.ggml."
+    _, found = read_gguf(path, lambda key: key.startswith(prefix))
+    return {key.removeprefix(prefix): value for key, value in found.items()}
+
+
+def gguf_stop_ids(values: dict[str, Any]) -> frozenset[int]:
+    """Return the ids that end a text."""
+    ends = (values.get(f"{kind}_token_id") for kind in ("eos", "eot", "eom"))
+    return frozenset(end for end in ends if end is not None)
+
+
 class SentencePieceCodec:
     """The vocabulary of LLaMA's kind inside a GGUF file: the best token of a pair is merged first.
 
@@ -125,9 +147,7 @@ class SentencePieceCodec:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        prefix = "tokenizer.ggml."
-        _, found = read_gguf(path, lambda key: key.startswith(prefix))
-        values = {key.removeprefix(prefix): value for key, value in found.items()}
+        values = gguf_values(path)
         if values.get("model") != "llama":
             raise ModelError(
                 f"{path}: vocabulary {values.get('model')!r} is not supported; put the model's "
@@ -147,8 +167,7 @@ class SentencePieceCodec:
         self.leading_space = values.get("add_space_prefix", True)
         begin = values.get("bos_token_id") if values.get("add_bos_token", True) else None
         self.begin = [] if begin is None else [begin]
-        ends = (values.get(f"{kind}_token_id") for kind in ("eos", "eot", "eom"))
-        self.stop = frozenset(end for end in ends if end is not None)
+        self.stop = gguf_stop_ids(values)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, with the one that begins it."""
