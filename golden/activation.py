@@ -59,7 +59,7 @@ def make_table(function: str, input_scale: float, output_scale: float) -> tuple[
     value : (256,) int64
         int16 result at the start of each segment of 256 arguments, from argument -32768 up.
     slope : (256,) int64
-        int16 difference to the start of the next segment.
+        int16 difference from there to the end of the segment.
 
     Raises
     ------
@@ -68,11 +68,15 @@ def make_table(function: str, input_scale: float, output_scale: float) -> tuple[
     """
     call = _entry(function, input_scale, output_scale)[0]
     starts = (np.arange(SEGMENTS + 1) - SEGMENTS // 2) * SEGMENT
-    real = np.array([call(float(x) * input_scale) for x in starts]) / output_scale
-    # The clip comes before the conversion: a float beyond int64 has no defined integer.
-    ends = np.floor(np.clip(real, -(1 << 16), 1 << 16) + 0.5).astype(np.int64)
-    ends = saturate(ends, 16)
-    return ends[:-1], saturate(np.diff(ends), 16)
+    places = np.concatenate([starts, starts[:-1] + SEGMENT // 2])
+    real = np.array([call(float(x) * input_scale) for x in places]) / output_scale
+    real = np.clip(real, -(1 << 15), (1 << 15) - 1)
+    ends, middles = real[: SEGMENTS + 1], real[SEGMENTS + 1 :]
+    # A curve lies on one side of its chord: half way between them the error is half as large.
+    lift = (middles - (ends[:-1] + ends[1:]) / 2) / 2
+    value, following = (np.floor(part + lift + 0.5) for part in (ends[:-1], ends[1:]))
+    slope = (following - value).astype(np.int64)
+    return saturate(value.astype(np.int64), 16), saturate(slope, 16)
 
 
 def apply_table(x: ArrayLike, value: ArrayLike, slope: ArrayLike) -> IntArray:
@@ -104,8 +108,9 @@ def apply_table(x: ArrayLike, value: ArrayLike, slope: ArrayLike) -> IntArray:
 def error_bound(function: str, input_scale: float, output_scale: float) -> float:
     """Largest distance, in steps of the result, from the table to the exact function.
 
-    A chord is off by at most `h² / 8 · max |f''|`, h being the width of a segment; rounding its
-    ends adds half a step and rounding the interpolated value another half. It holds in segments
+    A chord is off by at most `h² / 8 · max |f''|`, h being the width of a segment, and what lies
+    between chord and curve by no more; rounding its ends adds half a step and rounding the
+    interpolated value another half. It holds in segments
     whose ends lie inside int16 at a distance of less than 32768.
     """
     curvature = _entry(function, input_scale, output_scale)[1]

@@ -5,7 +5,7 @@ nothing. It keeps no cache: a sequence is computed as a whole, each token seeing
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ import numpy as np
 from celosia.golden.reference import Tap, activate, linear, softmax
 
 __all__ = ["forward", "generate", "nll", "rms_norm", "rotate", "taps"]
+
+Product = Callable[[Any, np.ndarray], np.ndarray]
+"""What multiplies rows by a matrix of the graph."""
 
 BLOCK_TAPS = (
     *("norm1", "q", "k", "v", "q_rope", "k_rope", "context", "attn", "mid"),
@@ -54,7 +57,12 @@ def rotate(x: np.ndarray, angles: np.ndarray, layout: str) -> np.ndarray:
 
 
 def forward(
-    decoder: Any, tokens: np.ndarray, tap: Tap | None = None, *, dtype: type = np.float64
+    decoder: Any,
+    tokens: np.ndarray,
+    tap: Tap | None = None,
+    *,
+    dtype: type = np.float64,
+    product: Product = linear,
 ) -> np.ndarray:
     """Run a decoder on one sequence.
 
@@ -68,6 +76,9 @@ def forward(
         Called with the name and values of each intermediate tensor, see `taps`.
     dtype : type
         Type that everything is computed in.
+    product : callable
+        Takes a `Linear` of the graph and rows, and returns what it makes of them: the place for
+        a rounding to try.
 
     Returns
     -------
@@ -82,33 +93,37 @@ def forward(
         def record_block(what: str, values: np.ndarray, i: int = i) -> None:
             record(f"block{i}.{what}", values)
 
-        x = run_block(block, decoder.rope, x, record_block)
+        x = run_block(block, decoder.rope, x, record_block, product)
     x = rms_norm(decoder.final_norm, x)
     record("final_norm", x)
-    logits = linear(decoder.head, x)
+    logits = product(decoder.head, x)
     record("logits", logits)
     return logits
 
 
-def run_block(block: Any, rope: Any, x: np.ndarray, record: Tap) -> np.ndarray:
+def run_block(
+    block: Any, rope: Any, x: np.ndarray, record: Tap, product: Product = linear
+) -> np.ndarray:
     """Run one layer."""
     normed = rms_norm(block.norm1, x)
     record("norm1", normed)
-    x = x + attend(block.attention, rope, normed, record)
+    x = x + attend(block.attention, rope, normed, record, product)
     record("mid", x)
     normed = rms_norm(block.norm2, x)
     record("norm2", normed)
-    x = x + feed_forward(block.ffn, normed, record)
+    x = x + feed_forward(block.ffn, normed, record, product)
     record("out", x)
     return x
 
 
-def attend(attention: Any, rope: Any, x: np.ndarray, record: Tap) -> np.ndarray:
+def attend(
+    attention: Any, rope: Any, x: np.ndarray, record: Tap, product: Product = linear
+) -> np.ndarray:
     """Let every token attend to itself and those before it."""
     tokens, width = len(x), attention.head_dim
     heads: dict[str, np.ndarray] = {}
     for what in ("q", "k", "v"):
-        rows = linear(getattr(attention, what), x)
+        rows = product(getattr(attention, what), x)
         record(what, rows)
         heads[what] = rows.reshape(tokens, -1, width)
     angles = rope.angles(np.arange(tokens), width)
@@ -124,22 +139,22 @@ def attend(attention: Any, rope: Any, x: np.ndarray, record: Tap) -> np.ndarray:
     context = softmax(np.where(seen, logits, -np.inf)) @ v
     context = context.transpose(1, 0, 2).reshape(tokens, -1)
     record("context", context)
-    out = linear(attention.o, context)
+    out = product(attention.o, context)
     record("attn", out)
     return out
 
 
-def feed_forward(ffn: Any, x: np.ndarray, record: Tap) -> np.ndarray:
+def feed_forward(ffn: Any, x: np.ndarray, record: Tap, product: Product = linear) -> np.ndarray:
     """Run the gated feed-forward half."""
-    gate = linear(ffn.gate, x)
+    gate = product(ffn.gate, x)
     record("gate_linear", gate)
     gate = activate(ffn.activation, gate)
     record("gate", gate)
-    up = linear(ffn.up, x)
+    up = product(ffn.up, x)
     record("up", up)
-    product = gate * up
-    record("product", product)
-    down = linear(ffn.down, product)
+    gated = gate * up
+    record("product", gated)
+    down = product(ffn.down, gated)
     record("down", down)
     return down
 

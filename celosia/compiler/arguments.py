@@ -42,7 +42,7 @@ class Argument(IntEnum):
     LANE_END = 12
     """The place behind the last new value."""
     LANE_ROWS = 13
-    """Minus the words of as many rows of the normed stream."""
+    """Minus the words of LANE rows of V."""
     LANE_SLOTS = 14
     """Minus LANE."""
     TURN = 15
@@ -67,8 +67,8 @@ class DecoderShape:
         Values of one beat or scratchpad word, whichever is larger; lanes of a word.
     group : int
         Heads of Q that share a head of K in one instruction.
-    stream_stride, norm_stride : int
-        Words from row to row of the residual stream and of the normed one.
+    stream_stride, value_stride : int
+        Words from row to row of the residual stream and of V.
     key_pitch, turn_pitch : int
         Bytes of a row of the cache's keys, and of a row of cosines and sines.
     """
@@ -81,7 +81,7 @@ class DecoderShape:
     lanes: int
     group: int
     stream_stride: int
-    norm_stride: int
+    value_stride: int
     key_pitch: int
     turn_pitch: int
 
@@ -140,7 +140,7 @@ class DecoderShape:
             Argument.VALUE_WORDS: beats(lane + tokens) * words,
             Argument.LANE: lane,
             Argument.LANE_END: lane + tokens,
-            Argument.LANE_ROWS: -lane * self.norm_stride,
+            Argument.LANE_ROWS: -lane * self.value_stride,
             Argument.LANE_SLOTS: -lane,
             Argument.TURN: position * self.turn_pitch,
         }

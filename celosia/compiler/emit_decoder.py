@@ -17,6 +17,9 @@ from celosia.isa import INSTRUCTION_BYTES, assemble
 
 __all__ = ["decoder_shape", "emit_decoder"]
 
+#: Lanes of a result of ARGMAX: the largest logit, and its index in two halves.
+BEST_LANES = 3
+
 
 def emit_decoder(
     model: QuantisedDecoder,
@@ -80,17 +83,7 @@ def emit_decoder(
                 "rows", memory.link(found.input), pitch, rows, decoder.hidden, model.input_scale
             ),
         ),
-        outputs=(
-            Tensor("best", memory.link(found.best), word, rows, 3, 1.0),
-            Tensor(
-                "logits",
-                memory.link(found.logits),
-                found.logit_words * word,
-                rows,
-                decoder.vocabulary,
-                model.logit_scale,
-            ),
-        ),
+        outputs=(Tensor("best", memory.link(found.best), word, rows, BEST_LANES, 1.0),),
         tokens=rows,
         entry=entry,
         host={"embedding": decoder.embedding.astype(np.float32)},
@@ -99,6 +92,17 @@ def emit_decoder(
             "parameters": int(decoder.parameters),
             "macs_per_token": int(sum(linear.weight.size for linear in decoder.linears)),
             "shape": asdict(found.shape),
+            # Rows that the host reads only if it wants them.
+            "logits": asdict(
+                Tensor(
+                    "logits",
+                    memory.link(found.logits),
+                    found.logit_words * word,
+                    rows,
+                    decoder.vocabulary,
+                    model.logit_scale,
+                )
+            ),
             "cache": {
                 "address": memory.link(found.cache),
                 "bytes": found.shape.sequence_bytes * found.shape.sequences,

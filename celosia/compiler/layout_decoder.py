@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from celosia.compiler.decoder import GroupedAttention
 from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes
 from celosia.compiler.layout_model import PlacedNorm, Placer
-from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm
+from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm, dyadic
 from celosia.compiler.quantise_decoder import (
     QuantisedDecoder,
     QuantisedDecoderBlock,
@@ -37,7 +37,9 @@ class HeadShape:
     d_tiles, words : int
         Tiles of a score's reduction, and words of a head in a row of Q or K.
     v_tiles, v_rows, v_words : int
-        Tiles and rows of a head's Vᵀ, and words of a head in a row of the context.
+        Tiles and rows of a head's Vᵀ, and words of a head in a row of V or of the context.
+    v_k_tiles : int
+        Tiles of the reduction over a head of V.
     """
 
     heads: int
@@ -48,6 +50,7 @@ class HeadShape:
     v_tiles: int
     v_rows: int
     v_words: int
+    v_k_tiles: int
 
     @classmethod
     def of(cls, part: GroupedAttention, config: MachineConfig) -> "HeadShape":
@@ -62,7 +65,8 @@ class HeadShape:
             ceil_div(d_tiles * config.rows, unit) * unit // config.lanes,
             v_tiles,
             v_tiles * config.columns,
-            ceil_div(v_tiles * config.columns, config.lanes),
+            ceil_div(max(v_tiles * config.columns, d_tiles * config.rows), config.lanes),
+            d_tiles,
         )
 
     @property
@@ -88,7 +92,8 @@ class PlacedDecoderBlock:
     norm1: PlacedNorm
     q: PlacedProduct
     k: PlacedProduct
-    v: Matrix
+    v: PlacedProduct
+    wide_scores: bool
     logits: tuple[tuple[int, int], ...]
     o: PlacedProduct
     norm2: PlacedNorm
@@ -101,10 +106,15 @@ class PlacedDecoderBlock:
 
 @dataclass(frozen=True)
 class PlacedDecoder:
-    """All constants of a decoder; `turns` is the address of cosines and sines, a row a position."""
+    """All constants of a decoder.
+
+    `turns` is the address of cosines and sines, a row a position; `unit` is a matrix with the rows
+    of V's head, which turns V into Vᵀ.
+    """
 
     blocks: tuple[PlacedDecoderBlock, ...]
     turns: int
+    unit: Matrix
     final_norm: PlacedNorm
     head: PlacedProduct
 
@@ -122,16 +132,17 @@ class _DecoderPlacer(Placer):
         main = padded_heads(part.main, heads, width)
         return self.product(QuantisedProduct(main, rest, part.wide))
 
-    def values(self, part: QuantisedLinear, shape: HeadShape) -> Matrix:
-        """Place the weights of V as rows, which stream."""
-        padded = padded_heads(part, shape.kv_heads, shape.v_rows)
-        entries = parameter_bytes(padded.multiplier, padded.shift, padded.bias)
+    def unit(self, shape: HeadShape) -> Matrix:
+        """Place the unit matrix of a head, as rows that stream; products by it are exact."""
+        rows = np.eye(shape.v_rows, shape.v_words * self.config.lanes, dtype=np.int8)
+        multiplier, shift = dyadic(np.ones(shape.v_rows))
+        entries = parameter_bytes(multiplier, shift, np.zeros(shape.v_rows))
         return Matrix(
-            part.name,
-            len(padded.weight),
-            ceil_div(part.weight.shape[1], self.config.rows),
-            self.rows(f"{part.name}.weight", padded.weight),
-            self.memory.place(f"{part.name}.parameters", entries),
+            "unit",
+            shape.v_rows,
+            shape.v_k_tiles,
+            self.rows("unit.weight", rows),
+            self.memory.place("unit.parameters", entries),
         )
 
     def out(self, part: QuantisedProduct, shape: HeadShape) -> PlacedProduct:
@@ -158,7 +169,8 @@ class _DecoderPlacer(Placer):
             self.rms(part.norm1),
             self.heads(part.q, shape.heads, width),
             self.heads(part.k, shape.kv_heads, width),
-            self.values(part.v, shape),
+            self.heads(part.v, shape.kv_heads, shape.v_words * self.config.lanes),
+            part.wide_scores,
             part.logits,
             self.out(part.o, shape),
             self.rms(part.norm2),
@@ -195,7 +207,8 @@ def place_decoder(
     placer = _DecoderPlacer(config, memory)
     decoder = model.decoder
     attention = decoder.blocks[0].attention
-    width = HeadShape.of(attention, config).words * config.lanes
+    shape = HeadShape.of(attention, config)
+    width = shape.words * config.lanes
     turns = np.zeros((decoder.context, width), np.int16)
     turns[:, : attention.head_dim] = rope_rows(decoder, attention.head_dim)
     return PlacedDecoder(
@@ -204,6 +217,7 @@ def place_decoder(
             for part, block in zip(model.blocks, decoder.blocks, strict=True)
         ),
         placer.rows("rope", turns),
+        placer.unit(shape),
         placer.rms(model.final_norm),
         placer.product(model.head),
     )

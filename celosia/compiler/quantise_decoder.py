@@ -1,9 +1,9 @@
 """Quantises a decoder: which tensor has which scale, and which products keep 16 bits.
 
-The residual stream is int16, its scale growing by powers of two. Keys and values are int8 with a
-static scale, one a head and one a channel: they stay in the cache. RoPE turns adjacent pairs of
-lanes; a model that pairs the halves of a head has the channels of its Q and K reordered, which no
-score sees.
+The residual stream is int16, its scale growing by powers of two. Keys and values are int8 with
+static scales, one for each pair of channels that RoPE turns and one for each channel: they stay in
+the cache. Queries take the pairs' scales of their keys. RoPE turns adjacent pairs of lanes; a model
+that pairs the halves of a head has the channels of its Q and K reordered, which no score sees.
 """
 
 import math
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from celosia.compiler.calibrate import HEADROOM, best_scale
 from celosia.compiler.calibrate_decoder import DecoderCalibration
 from celosia.compiler.decoder import Decoder, DecoderBlock, GroupedAttention, RmsNorm
 from celosia.compiler.graph import Linear, Norm
 from celosia.compiler.quantise import (
+    ACTIVATION_LIMIT,
     QuantisedLinear,
     QuantisedNorm,
+    check_accumulators,
     dyadic,
     linear_floor,
     norm_floor,
@@ -36,6 +39,7 @@ __all__ = [
     "CONTEXT_SHIFT",
     "KEY_SHIFT",
     "ROPE_FRACTION",
+    "WIDE_ACCUMULATORS",
     "QuantisedDecoder",
     "QuantisedDecoderBlock",
     "QuantisedProduct",
@@ -52,9 +56,13 @@ KEY_SHIFT = 7
 #: Bits that the output of attention has below the values' int8.
 CONTEXT_SHIFT = 7
 #: What keys and values that were not in the samples may exceed them by.
-CACHE_HEADROOM = 1.1
-#: Fraction bits of a base-2 logit; the least shift of the logits, for the exponents of Q.
-LOGIT_FRACTION, LOGIT_SHIFT = 64, 16
+CACHE_HEADROOM = 1.0
+#: Fraction bits of a base-2 logit.
+LOGIT_FRACTION = 64
+#: Least shift of the logits where queries have exponents.
+LOGIT_SHIFT = 8
+#: Accumulators that streamed rows of 16 bits need.
+WIDE_ACCUMULATORS = 32
 #: Largest shift of a MULTIPLY.
 MAX_PRODUCT_SHIFT = 31
 
@@ -84,6 +92,8 @@ class QuantisedDecoderBlock:
 
     Attributes
     ----------
+    wide_scores : bool
+        Queries keep their 16 bits in the scores.
     logits : tuple of (int, int)
         For each head of K multiplier and shift, from scores to base-2 logits.
     table : (256, 2) int64
@@ -95,7 +105,8 @@ class QuantisedDecoderBlock:
     norm1: QuantisedNorm
     q: QuantisedProduct
     k: QuantisedProduct
-    v: QuantisedLinear
+    v: QuantisedProduct
+    wide_scores: bool
     logits: tuple[tuple[int, int], ...]
     o: QuantisedProduct
     norm2: QuantisedNorm
@@ -141,12 +152,24 @@ def paired(linear: Linear, heads: int, layout: str) -> Linear:
     if layout == "adjacent":
         return linear
 
-    def reorder(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        halves = values.reshape(heads, 2, -1, *values.shape[1:])
-        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(values.shape)
+    bias = None if linear.bias is None else paired_values(linear.bias, heads, layout)
+    weight = np.ascontiguousarray(paired_values(linear.weight.T, heads, layout).T)
+    return replace(linear, weight=weight, bias=bias)
 
-    bias = None if linear.bias is None else reorder(linear.bias)
-    return replace(linear, weight=reorder(linear.weight), bias=bias)
+
+def paired_values(values: NDArray, heads: int, layout: str) -> NDArray:
+    """Return rows (..., heads * head_dim) with the elements that RoPE pairs beside each other."""
+    if layout == "adjacent":
+        return values
+    halves = values.reshape(*values.shape[:-1], heads, 2, -1)
+    return halves.swapaxes(-1, -2).reshape(values.shape)
+
+
+def scaled_channels(linear: Linear, factors: NDArray[np.float64]) -> Linear:
+    """Return a matrix whose results are multiplied by a factor for each channel."""
+    bias = None if linear.bias is None else (linear.bias * factors).astype(np.float32)
+    weight = (linear.weight * factors[:, np.newaxis]).astype(np.float32)
+    return replace(linear, weight=weight, bias=bias)
 
 
 class _Quantiser:
@@ -168,17 +191,26 @@ class _Quantiser:
         linear: Linear,
         in_scale: float,
         out_scale: float | NDArray[np.float64],
+        *,
         r_shift: int = 0,
+        narrow: bool = False,
     ) -> QuantisedProduct:
-        """Quantise a matrix in the precision chosen for it, such as "A8W8" or "A16W16"."""
+        """Quantise a matrix in the precision chosen for it, such as "A8W8" or "A16W16".
+
+        What the weights lack is added in a second product. A `narrow` result of the first then has
+        all 16 bits, so that it is rounded to 8 only once.
+        """
         chosen = self.precision.get(key, "A8W8")
-        wide = chosen.startswith("A16")
-        main = quantise_linear(linear, in_scale, out_scale, self.config, r_shift=r_shift, wide=wide)
+        wide, twice = chosen.startswith("A16"), chosen.endswith("W16")
+        finer = KEY_SHIFT if narrow and twice else 0
+        main = quantise_linear(
+            linear, in_scale, out_scale / 2.0**finer, self.config, r_shift=r_shift, wide=wide
+        )
         rest = None
-        if chosen.endswith("W16"):
+        if twice:
             lacking = linear.weight - main.weight * main.weight_scale[:, np.newaxis]
             bare = replace(linear, weight=lacking.astype(np.float32), bias=None)
-            rest = quantise_linear(bare, in_scale, out_scale, self.config, wide=wide)
+            rest = quantise_linear(bare, in_scale, out_scale, self.config, r_shift=finer, wide=wide)
         self.note(key, linear, main, chosen)
         return QuantisedProduct(main, rest, wide)
 
@@ -205,41 +237,54 @@ class _Quantiser:
         )
         shift = residual_shift(self.stream, needed)
         self.stream *= 2.0**shift
-        return self.product(key, linear, in_scale, self.stream, shift)
+        return self.product(key, linear, in_scale, self.stream, r_shift=shift)
 
     def attention(self, part: GroupedAttention, name: str, source: float) -> dict[str, Any]:
         ranges, layout = self.ranges, self.decoder.rope.layout
-        q_linear = paired(part.q, part.heads, layout)
-        q_scale = max(
-            ranges.scale(f"{name}.q_rope", ranges.needed(f"{name}.q")),
-            linear_floor(q_linear, source),
-        )
+        wide = self.config.accumulator_width >= WIDE_ACCUMULATORS
+        worst = part.head_dim * ACTIVATION_LIMIT * (LIMIT16 + 1 if wide else ACTIVATION_LIMIT)
+        check_accumulators(f"{part.q.name}, scores", part.head_dim, worst, self.config)
+        group = part.heads // part.kv_heads
+
+        # Scales of the keys, pair by pair; the queries are multiplied by what differs.
+        peaks = paired_values(ranges.columns[f"{name}.k_rope"], part.kv_heads, layout)
+        pairs = peaks.reshape(part.kv_heads, -1, 2).max(axis=2)
+        pairs = np.maximum(pairs * CACHE_HEADROOM, 1e-6) / LIMIT8
+        common = pairs.max(axis=1)
+        steps = np.repeat(pairs, 2, axis=1).ravel()
+        factors = np.repeat(pairs / common[:, np.newaxis], 2, axis=1)
+        factors = np.repeat(factors, group, axis=0).ravel()
+        q_linear = scaled_channels(paired(part.q, part.heads, layout), factors)
+        rows = [
+            np.abs(paired_values(values, part.heads, layout) * factors).max(axis=-1)
+            for values in (*ranges.rows[f"{name}.q"], *ranges.rows[f"{name}.q_rope"])
+        ]
+        reached = np.concatenate(rows)
+        least = max(float(reached.max()) * HEADROOM / LIMIT16, 1e-9)
+        q_scale = max(best_scale(reached, least), linear_floor(q_linear, source))
         k_linear = paired(part.k, part.kv_heads, layout)
-        by_head = ranges.columns[f"{name}.k_rope"].reshape(part.kv_heads, -1).max(axis=1)
-        key_scale = np.maximum(by_head * CACHE_HEADROOM, 1e-6) / LIMIT8
-        values = np.maximum(ranges.columns[f"{name}.v"] * CACHE_HEADROOM, 1e-6) / LIMIT8
-        factors = q_scale * key_scale / math.sqrt(part.head_dim) * LOGIT_FRACTION / math.log(2)
-        multipliers, shifts = dyadic(factors)
-        if shifts.min() < LOGIT_SHIFT:
+        multipliers, shifts = dyadic(
+            q_scale * common / math.sqrt(part.head_dim) * LOGIT_FRACTION / math.log(2)
+        )
+        if shifts.min() < (0 if wide else LOGIT_SHIFT):
             raise ModelError(
                 f"{part.q.name}: attention logits are larger than the machine can tell apart; "
                 "check the weights or the calibration inputs"
             )
-        steps = np.repeat(key_scale / (1 << KEY_SHIFT), part.head_dim)
+
         # The output has the scales of the values, channel by channel: the next weights take them.
-        group = part.heads // part.kv_heads
+        values = np.maximum(ranges.columns[f"{name}.v"] * CACHE_HEADROOM, 1e-6) / LIMIT8
         by_channel = np.repeat(values.reshape(part.kv_heads, 1, -1), group, axis=1).ravel()
         by_channel = by_channel / (1 << CONTEXT_SHIFT)
-        common = float(by_channel.max())
-        folded = (part.o.weight * (by_channel / common)).astype(np.float32)
-        v = quantise_linear(part.v, source, values, self.config)
-        self.note(f"{name}.v", part.v, v, "A8W8")
+        largest = float(by_channel.max())
+        folded = (part.o.weight * (by_channel / largest)).astype(np.float32)
         return {
             "q": self.product(f"{name}.q", q_linear, source, q_scale),
-            "k": self.product(f"{name}.k", k_linear, source, steps),
-            "v": v,
+            "k": self.product(f"{name}.k", k_linear, source, steps / (1 << KEY_SHIFT)),
+            "v": self.product(f"{name}.v", part.v, source, values, narrow=True),
+            "wide_scores": wide,
             "logits": tuple(zip(multipliers.tolist(), shifts.tolist(), strict=True)),
-            "o": self.summed(f"{name}.o", replace(part.o, weight=folded), common, f"{name}.mid"),
+            "o": self.summed(f"{name}.o", replace(part.o, weight=folded), largest, f"{name}.mid"),
         }
 
     def feed_forward(self, block: DecoderBlock, name: str, source: float) -> dict[str, Any]:

@@ -106,9 +106,9 @@ class _Lowering:
         builder.layer = "embedding"
         x = pad.take(self.block, self.words)
         builder.load(x, source, adds={"rows": Argument.TOKENS})
-        # Before the first row there is room: values take their lane from the row that they are in.
-        room = pad.take(self.block + self.unit - 1, self.words)
-        h = room.part(self.unit - 1, self.block)
+        h = pad.take(self.block, self.words)
+        self.units = pad.take(self.heads.v_rows, self.heads.v_words)
+        builder.load(self.units, model.unit.weights, space=Space.ROWS8)
         for index, block in enumerate(model.blocks):
             builder.layer = f"block{index}.attention"
             self.attention(block, x, h, index)
@@ -118,7 +118,8 @@ class _Lowering:
         last = pad.take(self.block, self.words)
         self.norm(model.final_norm, x, last, {"m": Argument.SCORED, "x_base": Argument.LAST})
         pad.give(x)
-        pad.give(room)
+        pad.give(h)
+        pad.give(self.units)
         logits, best, words = self.score(model.head, last)
         builder.emit(Opcode.HALT)
 
@@ -145,7 +146,7 @@ class _Lowering:
                 lanes=config.lanes,
                 group=self.group,
                 stream_stride=x.stride,
-                norm_stride=room.stride,
+                value_stride=self.value_stride,
                 key_pitch=self.key_pitch,
                 turn_pitch=self.heads.words * config.word_bytes,
             ),
@@ -171,7 +172,7 @@ class _Lowering:
     ) -> None:
         """Multiply by weights of 8 or 16 bits; the latter in two products, the second added."""
         adds, wide = {"m": rows}, Flag.WIDE if part.wide else NONE
-        late = flags & Flag.ACTIVATE if part.rest else NONE
+        late = flags & (Flag.ACTIVATE | Flag.NARROW) if part.rest else NONE
         self.builder.matmul(
             part.main, x, y, flags=flags ^ late | wide, channels=channels, adds=adds
         )
@@ -231,51 +232,55 @@ class _Lowering:
         )
 
     def new_values(self, block: PlacedDecoderBlock, h: Region, address: int) -> None:
-        """Form Vᵀ of the new tokens, in the lanes of their positions, and put it into the cache."""
-        builder, pad, config, matrix = self.builder, self.builder.pad, self.config, block.v
-        words = ceil_div(self.unit - 1 + self.block, self.unit) * self.unit // config.lanes
-        row_words = builder.words(matrix.k_tiles * config.rows)
-        most = min(config.accumulator_rows, block.shape.v_rows, builder.ring.size)
+        """Form Vᵀ of the new tokens, in the lanes of their positions, and put it into the cache.
+
+        V is formed like any other product. With the rows of the unit matrix streaming and V
+        stationary the array then transposes it, a head at a time.
+        """
+        builder, pad, config, shape = self.builder, self.builder.pad, self.config, block.shape
         back = self.unit - 1
-        for row, m in pieces(matrix.outputs, most):
-            weights = pad.take(m, row_words)
-            builder.load(
-                weights, matrix.weights + row * row_words * config.lanes, space=Space.ROWS8
-            )
-            y = pad.take(m, words)
-            builder.matmul_rows(
-                matrix,
-                row,
-                weights,
-                h,
-                y,
-                flags=Flag.NARROW,
-                adds={
-                    "n": Argument.LANE_END,
-                    "w_base": Argument.LANE_ROWS,
-                    "w_slot": Argument.LANE_SLOTS,
-                },
-                extent={
-                    "n": back + self.block,
-                    "w_base": h.base - back * h.stride,
-                    "w_slot": h.slot - back,
-                },
-            )
-            builder.store(
-                y,
-                address + row * self.context,
-                pitch=self.context,
-                space=Space.ROWS8,
-                adds={
-                    "words": Argument.VALUE_WORDS,
-                    "address": Argument.VALUE_PLACE,
-                    "first": Argument.LANE,
-                    "count": Argument.TOKENS,
-                },
-                extent={"words": self.context // config.lanes, "first": 0, "count": 0},
-            )
-            pad.give(weights)
-            pad.give(y)
+        # A token's lane is the number of its row: those before the first are skipped.
+        room = pad.take(back + self.block, shape.kv_heads * shape.v_words)
+        rows = room.part(back, self.block)
+        self.value_stride = room.stride
+        self.product(block.v, h, rows, flags=Flag.NARROW)
+        words = ceil_div(back + self.block, self.unit) * self.unit // config.lanes
+        y = pad.take(shape.kv_heads * shape.v_rows, words)
+        for head in range(shape.kv_heads):
+            v = rows.columns(head * shape.v_words)
+            for first, count in pieces(shape.v_rows, config.accumulator_rows):
+                builder.matmul_rows(
+                    self.model.unit,
+                    first,
+                    self.units.part(first, count),
+                    v,
+                    y.part(head * shape.v_rows + first, count),
+                    adds={
+                        "n": Argument.LANE_END,
+                        "w_base": Argument.LANE_ROWS,
+                        "w_slot": Argument.LANE_SLOTS,
+                    },
+                    extent={
+                        "n": back + self.block,
+                        "w_base": v.base - back * v.stride,
+                        "w_slot": v.slot - back,
+                    },
+                )
+        builder.store(
+            y,
+            address,
+            pitch=self.context,
+            space=Space.ROWS8,
+            adds={
+                "words": Argument.VALUE_WORDS,
+                "address": Argument.VALUE_PLACE,
+                "first": Argument.LANE,
+                "count": Argument.TOKENS,
+            },
+            extent={"words": self.context // config.lanes, "first": 0, "count": 0},
+        )
+        pad.give(room)
+        pad.give(y)
 
     def attend(
         self,
@@ -322,7 +327,9 @@ class _Lowering:
                     "shift": shift,
                     "y_shift": CONTEXT_SHIFT,
                 },
-                Flag.CAUSAL | (Flag.KEEP_EXPONENT if first else NONE),
+                Flag.CAUSAL
+                | (Flag.KEEP_EXPONENT if first else NONE)
+                | (Flag.WIDE if block.wide_scores else NONE),
                 adds={
                     "m": Argument.QUERIES,
                     "t": Argument.KEYS,
