@@ -11,8 +11,8 @@ from checkpoints_decoder import LLAMA, glass_tensors, llama_tensors, write_glass
 from celosia.compiler.checkpoint import load_model, locate
 from celosia.compiler.datasets_text import alice_page, arithmetic_problems
 from celosia.compiler.decoder import Rope
+from celosia.compiler.text import load_codec
 from celosia.golden.reference_decoder import forward, generate, nll, rms_norm, rotate, taps
-from celosia.runtime.text import load_codec
 
 IDS = [3, 26, 0, 3, 11, 7]
 

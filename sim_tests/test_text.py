@@ -18,9 +18,9 @@ from checkpoints_decoder import (
 
 from celosia.compiler.checkpoint import locate
 from celosia.compiler.datasets_text import alice_page
+from celosia.compiler.text import load_codec
+from celosia.compiler.text_merges import merge
 from celosia.errors import ModelError
-from celosia.runtime.text import load_codec
-from celosia.runtime.text_merges import merge
 
 CHARACTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "1": 3, "+": 4, "=": 5, " ": 6}
 SPECIAL = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": "<pad>"}

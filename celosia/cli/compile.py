@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from celosia.cli.common import ConfigOption, JsonOption, OutOption, out, working, write_record
+from celosia.compiler.program import Program
 from celosia.config import load_config
+from celosia.errors import CelosiaError
 
 __all__ = ["compile_command"]
 
@@ -16,8 +18,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A name that `celosia models` lists, or a folder with model.safetensors and "
-        "config.json.",
+        help="A name that `celosia models` lists, a folder with model.safetensors and "
+        "config.json, or a .gguf, .npz or .onnx file.",
     ),
 ]
 TokensOption = Annotated[
@@ -26,7 +28,33 @@ TokensOption = Annotated[
         "--tokens",
         metavar="N",
         min=1,
-        help="Tokens of every input; text models need it, images have a fixed number.",
+        help="Tokens of every input; text encoders need it, images have a fixed number.",
+    ),
+]
+
+
+ContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=1,
+        help="Language models: most positions of a sequence; as many as the model has by default.",
+    ),
+]
+SequencesOption = Annotated[
+    int,
+    typer.Option(
+        "--sequences", metavar="N", min=1, help="Language models: sequences that hold a cache."
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="auto|A8W8|A16W8|A16W16",
+        help="Language models: bits of activations and weights; auto chooses for each matrix by "
+        "the error that it makes.",
     ),
 ]
 
@@ -36,46 +64,87 @@ def compile_command(
     config: ConfigOption,
     out_dir: OutOption,
     tokens: TokensOption = None,
+    context: ContextOption = None,
+    sequences: SequencesOption = 1,
+    precision: PrecisionOption = "auto",
     json: JsonOption = None,
 ) -> None:
     """Compile a checkpoint into a program for one machine.
 
     DIR then holds the memory image with the quantised weights and the instructions, and a manifest
-    that says what lies where. `celosia run DIR` and `celosia simulate DIR` take it.
+    that says what lies where. `celosia run DIR` and `celosia simulate DIR` take it. The program of
+    a language model serves every prompt and every position of its context.
     """
     from celosia.compiler import compile_model
-    from celosia.compiler.checkpoint import load_encoder
+    from celosia.compiler.checkpoint import load_model
+    from celosia.compiler.compile_decoder import compile_decoder
+    from celosia.compiler.decoder import Decoder
     from celosia.isa import disassemble
     from celosia.runtime.compare import mac_cycles
 
     machine = load_config(config)
     begin = time.perf_counter()
     with working(f"compiling {model} for {machine.name}"):
-        encoder = load_encoder(model)
-        program = compile_model(encoder, machine, tokens=tokens)
+        graph = load_model(model)
+        if isinstance(graph, Decoder):
+            if tokens is not None:
+                raise CelosiaError(
+                    f"{graph.name}: --tokens is for encoders; a language model's program takes "
+                    "any number of tokens; --context says how many at most"
+                )
+            program = compile_decoder(
+                graph, machine, precision=precision, context=context, sequences=sequences
+            )
+        else:
+            if context is not None or sequences != 1 or precision != "auto":
+                raise CelosiaError(
+                    f"{graph.name}: --context, --sequences and --precision are for language "
+                    "models; leave them out"
+                )
+            program = compile_model(graph, machine, tokens=tokens)
         path = Path(model)
         source = str(path.resolve()) if path.exists() else model
         replace(program, extra={**program.extra, "source": source}).save(out_dir)
     seconds = time.perf_counter() - begin
     instructions = len(disassemble(program.image[program.entry :]))
+    size = f"{program.tokens} tokens"
+    if isinstance(graph, Decoder):
+        shape = program.extra["shape"]
+        size = f"context {shape['context']}, {program.tokens} tokens a run"
     out.print(
-        f"{out_dir}: {encoder.name}, {encoder.parameters:,} parameters, {program.tokens} tokens; "
-        f"{instructions:,} instructions, {program.window_bytes:,} bytes of memory; "
+        f"{out_dir}: {graph.name}, {graph.parameters:,} parameters, {size}; "
+        f"{instructions:,} instructions of 64 bytes, {program.window_bytes:,} bytes of memory; "
         f"{seconds:.1f} s",
         soft_wrap=True,
         highlight=False,
     )
-    write_record(
-        json,
-        {
-            "model": encoder.name,
-            "config": machine.name,
-            "parameters": encoder.parameters,
-            "tokens": program.tokens,
-            "instructions": instructions,
-            "image_bytes": len(program.image),
-            "window_bytes": program.window_bytes,
-            "mac_cycles": mac_cycles(program),
-            "seconds": seconds,
-        },
-    )
+    record = {
+        "model": graph.name,
+        "config": machine.name,
+        "parameters": graph.parameters,
+        "tokens": program.tokens,
+        "instructions": instructions,
+        "image_bytes": len(program.image),
+        "window_bytes": program.window_bytes,
+        "seconds": seconds,
+    }
+    if isinstance(graph, Decoder):
+        _show_precision(program)
+        record |= {name: program.extra[name] for name in ("shape", "precision", "report")}
+    else:
+        record["mac_cycles"] = mac_cycles(program)
+    write_record(json, record)
+
+
+def _show_precision(program: Program) -> None:
+    """Say which matrices got more than 8 bits, and what that was for."""
+    found = program.extra["precision"]
+    raised = [one for one in program.extra["report"] if one["precision"] != "A8W8"]
+    names = ", ".join(f"{one['layer']} {one['precision']}" for one in raised) or "none"
+    line = f"precision: all A8W8 but {names}" if raised else "precision: all A8W8"
+    if found["asked"] == "auto":
+        line += (
+            f"; the worst token's probabilities diverge by {found['divergence']:.2g} nats, by "
+            f"{found['divergence_a8w8']:.2g} with A8W8 alone"
+        )
+    out.print(line, soft_wrap=True, highlight=False)

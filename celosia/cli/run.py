@@ -18,6 +18,15 @@ from celosia.cli.inputs import (
     reference,
 )
 from celosia.cli.simulate import ProgramArgument
+from celosia.cli.text import (
+    PromptOption,
+    SeedOption,
+    TemperatureOption,
+    TokensOption,
+    is_decoder,
+    refuse_prompt,
+    write_text,
+)
 from celosia.compiler.program import Program
 from celosia.golden.reference import cosine, forward
 from celosia.runtime.devices import Batch, Device
@@ -97,16 +106,29 @@ def run_command(
     inputs: InputOption = None,
     dataset: DatasetOption = None,
     limit: LimitOption = None,
+    prompt: PromptOption = None,
+    tokens: TokensOption = 32,
+    temperature: TemperatureOption = 0.0,
+    seed: SeedOption = 0,
     json: JsonOption = None,
 ) -> None:
     """Run a program on a device and show what the model says.
 
     A classifier's labels are shown with the accuracy, sentence embeddings with their cosine to the
-    float model, and to each other if there are two texts.
+    float model, and to each other if there are two texts. A language model goes on from a prompt.
     """
     from celosia.cli.machines import open_device
 
     loaded = Program.load(program)
+    if is_decoder(loaded):
+        with working(f"preparing {device}"):
+            session = open_device(device, loaded.config).open(loaded)
+        with session:
+            text = write_text(loaded, session, prompt, tokens, temperature=temperature, seed=seed)
+        about = {"model": loaded.model, "config": loaded.config.name, "device": device}
+        write_record(json, about | text.record())
+        return
+    refuse_prompt(loaded, prompt)
     samples = choose_samples(loaded, inputs, dataset, limit)
     with working(f"preparing {device}"):
         machine = open_device(device, loaded.config)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from celosia.cli.common import JsonOption, counted, number, out, working, write_record
 from celosia.cli.inputs import DatasetOption, InputOption, LimitOption, Sample, choose_samples
+from celosia.cli.text import PromptOption, TokensOption, is_decoder, refuse_prompt, write_text
 from celosia.compiler.program import Program
 from celosia.errors import CheckFailed
 from celosia.runtime.compare import Comparison, compare, mac_cycles
@@ -93,6 +94,7 @@ def simulation_record(program: Program, simulated: Batch, found: Comparison) -> 
         "cycles_per_second": simulated.cycles / simulated.seconds,
         "seconds": simulated.seconds,
         "counters": counters,
+        "places": len(found.differences),
         "differences": [str(difference) for difference in found.differences[:SHOWN]],
     }
 
@@ -105,14 +107,23 @@ def simulate_command(
     generated: GeneratedOption = None,
     latency: LatencyOption = 40,
     bandwidth: BandwidthOption = 256,
+    prompt: PromptOption = None,
+    tokens: TokensOption = 8,
     json: JsonOption = None,
 ) -> None:
     """Simulate a program on the generated Verilog and compare it with the golden machine.
 
     Outputs, counters and the whole memory must agree in every byte; the exit status is 1 if they
-    do not. Without an input it takes four digits, or random token ids.
+    do not. Without an input it takes four digits, or random token ids. Language models go on from
+    a prompt, on both machines at once, and are compared after every token.
     """
     loaded = Program.load(program)
+    if is_decoder(loaded):
+        record = _simulate_text(loaded, prompt, tokens, generated, latency, bandwidth)
+        write_record(json, record)
+        _check(program, record)
+        return
+    refuse_prompt(loaded, prompt)
     samples = choose_samples(loaded, inputs, dataset, limit)
     _, simulated, found = simulate_program(
         loaded, samples, generated=generated, latency=latency, bandwidth=bandwidth
@@ -120,13 +131,54 @@ def simulate_command(
     record = simulation_record(loaded, simulated, found)
     write_record(json, record)
     _show(record)
-    if found.mismatches:
+    _check(program, record)
+
+
+def _check(program: Path, record: dict[str, Any]) -> None:
+    """Fail if anything differed."""
+    if record["mismatches"]:
         lines = "\n".join(f"  {text}" for text in record["differences"])
-        more = len(found.differences) - SHOWN
+        more = record["places"] - SHOWN
         lines += f"\n  and {more} more places" if more > 0 else ""
         raise CheckFailed(
-            f"{program}: {found.mismatches} of {found.bytes_compared} bytes differ\n{lines}"
+            f"{program}: {record['mismatches']} of {record['bytes_compared']} bytes differ\n{lines}"
         )
+
+
+def _simulate_text(
+    program: Program,
+    prompt: str | None,
+    tokens: int,
+    generated: Path | None,
+    latency: int,
+    bandwidth: int,
+) -> dict[str, Any]:
+    """Let a language model write on both machines; return what was found, as plain values."""
+    from celosia.cli.machines import open_simulation
+    from celosia.runtime.golden_device import GoldenDevice
+    from celosia.runtime.lockstep import LockstepSession
+
+    golden = GoldenDevice(program.config).open(program)
+    with working("generating Verilog"):
+        device = open_simulation(program.config, generated, latency=latency, bandwidth=bandwidth)
+    with working("compiling the simulation"):
+        session = LockstepSession(program, golden, device.open(program))
+    with session:
+        text = write_text(program, session, prompt, tokens)
+        found = session.compare_memory()
+    out.print(
+        f"{number(found.bytes_compared)} bytes compared, {number(found.mismatches)} differ",
+        highlight=False,
+    )
+    return {
+        "model": program.model,
+        "config": program.config.name,
+        **text.record(),
+        "mismatches": found.mismatches,
+        "bytes_compared": found.bytes_compared,
+        "places": len(found.differences),
+        "differences": [str(difference) for difference in found.differences[:SHOWN]],
+    }
 
 
 def _show(record: dict[str, Any]) -> None:

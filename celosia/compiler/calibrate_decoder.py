@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from celosia.compiler import datasets
 from celosia.compiler.calibrate import HEADROOM, LIMIT, best_scale
+from celosia.compiler.datasets_text import arithmetic_problems
 from celosia.compiler.decoder import Decoder
+from celosia.compiler.text import load_codec
 from celosia.errors import ModelError
 from celosia.golden.reference_decoder import forward
 
@@ -86,8 +87,12 @@ def decoder_samples(decoder: Decoder) -> list[NDArray[np.integer]]:
     A model's own text is what its activations look like in use; it needs no data. Drawing is left
     out for models too large for it here, which get random tokens: right in order of magnitude.
     """
-    if False and decoder.name.startswith("mathformer"):
-        return datasets.arithmetic_sequences(decoder.name)
+    problems = [
+        prompt + answer for prompt, answer, model in arithmetic_problems() if model == decoder.name
+    ]
+    if problems:
+        codec = load_codec(decoder.name)
+        return [np.array(codec.encode(problem)) for problem in problems]
     rng = np.random.default_rng(0)
     length = min(LENGTH, decoder.context)
     starts = rng.integers(0, decoder.vocabulary, (SAMPLES, length))

@@ -14,9 +14,11 @@ from celosia.isa import Instruction, Opcode
 from celosia.runtime.devices import Batch
 
 __all__ = [
+    "SHARED",
     "Comparison",
     "Difference",
     "compare",
+    "differences",
     "mac_cycles",
     "mac_rows",
     "products",
@@ -82,7 +84,7 @@ def compare(program: Program, golden: Batch, other: Batch) -> Comparison:
         for tensor in program.outputs:
             pair = [np.frombuffer(run.outputs[tensor.address], np.uint8) for run in (right, given)]
             count += pair[0].size
-            found += _differences(f"output {tensor.name} of input {index}", tensor.address, *pair)
+            found += differences(f"output {tensor.name} of input {index}", tensor.address, *pair)
         for name in SHARED:
             if right.counters[name] != given.counters[name]:
                 register = isa.REGISTERS[name]
@@ -95,7 +97,7 @@ def compare(program: Program, golden: Batch, other: Batch) -> Comparison:
         edges.setdefault(section.address + section.bytes, "memory")
     starts = [at for at in sorted(edges) if at < golden.memory.size]
     for at, end in zip(starts, [*starts[1:], golden.memory.size], strict=True):
-        found += _differences(edges[at], at, golden.memory[at:end], other.memory[at:end])
+        found += differences(edges[at], at, golden.memory[at:end], other.memory[at:end])
     count += golden.memory.size
     return Comparison(count, sum(difference.bytes for difference in found), tuple(found))
 
@@ -116,7 +118,7 @@ def require_equal(program: Program, golden: Batch, other: Batch) -> Comparison:
     return found
 
 
-def _differences(
+def differences(
     where: str, address: int, expected: np.ndarray, given: np.ndarray
 ) -> list[Difference]:
     """Gather neighbouring bytes that differ."""

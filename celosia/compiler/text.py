@@ -7,9 +7,7 @@ from typing import Protocol
 from celosia.compiler.checkpoint import locate
 from celosia.compiler.importers import find_weights
 from celosia.compiler.importers.source import read_json
-from celosia.compiler.tokens import read_tokenizer
-from celosia.errors import ModelError
-from celosia.runtime.text_merges import (
+from celosia.compiler.text_merges import (
     GlassCodec,
     SentencePieceCodec,
     gguf_stop_ids,
@@ -17,6 +15,8 @@ from celosia.runtime.text_merges import (
     token,
     unknown_character,
 )
+from celosia.compiler.tokens import read_tokenizer
+from celosia.errors import ModelError
 
 __all__ = ["CharacterCodec", "Codec", "TokenizerCodec", "load_codec"]
 
