@@ -354,8 +354,8 @@ class Instruction:
     """One decoded instruction; operands that are not given are 0.
 
     `operands` keeps those that are not 0, in the order of their fields, so that equal encodings
-    are equal instructions. `adds` has pairs (operand, argument register): before the instruction is
-    dispatched the register is added to the operand, modulo its width.
+    are equal instructions. `adds` has pairs (operand, argument register), in the same order: before
+    the instruction is dispatched the register is added to the operand, modulo its width.
 
     Raises
     ------
@@ -400,6 +400,9 @@ class Instruction:
                 )
         canonical = {name: int(self.operands[name]) for name in known if self.operands.get(name)}
         object.__setattr__(self, "operands", canonical)
+        # In this order the sequencer turns an instruction once.
+        order = sorted(self.adds, key=lambda add: (known[add[0]].lsb, add[1]))
+        object.__setattr__(self, "adds", tuple(order))
 
     @property
     def unit(self) -> Unit | None:

@@ -158,11 +158,11 @@ def test_known_encoding_of_operands_with_a_sign():
 def test_known_encoding_of_additions():
     adds = (("address", 3), ("base", 31), ("address", 0))
     instruction = Instruction(Opcode.LOAD, {"rows": 1, "address": 0x40}, adds=adds)
-    words = {0: 0x2, 1: 0x1, 3: 0x40, 12: 0x1F0C_0326, 13: 0x26}
+    words = {0: 0x2, 1: 0x1, 3: 0x40, 12: 0x0326_0026, 13: 0x1F0C}
     assert instruction.encode() == b"".join(
         words.get(i, 0).to_bytes(4, "little") for i in range(16)
     )
-    assert str(instruction) == "LOAD   rows=1 address=64 address@3 base@31 address@0"
+    assert str(instruction) == "LOAD   rows=1 address=64 address@0 address@3 base@31"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +189,16 @@ def test_additions_wrap_around(opcode, operands, adds, expected):
     resolved = instruction.resolved(arguments)
     kept = {name: value for name, value in operands.items() if name not in dict(adds)}
     assert resolved == Instruction(opcode, kept | expected)
+
+
+def test_additions_have_one_order():
+    adds = (("base", 31), ("address", 3), ("rows", 9), ("address", 0))
+    instruction = Instruction(Opcode.LOAD, adds=adds)
+    assert instruction.adds == (("rows", 9), ("address", 0), ("address", 3), ("base", 31))
+    word = 2
+    for index, slot in enumerate((0x1F0C, 0x0326, 0x0902, 0x0026)):
+        word |= slot << ADDS + 16 * index
+    assert Instruction.decode(word.to_bytes(64, "little")) == instruction
 
 
 @given(instructions(), st.lists(st.integers(0, (1 << 32) - 1), min_size=32, max_size=32))
