@@ -18,12 +18,16 @@ ARROWS = {
     "celosia.atomic": {"errors"},
     "celosia.config": {"errors"},
     "celosia.isa": {"config", "errors"},
-    "celosia.golden": {"config", "errors", "isa"},
+    "celosia.arguments": {"errors", "isa"},
+    "celosia.golden": {"arguments", "config", "errors", "isa"},
     "celosia.compiler": {"atomic", "config", "errors", "golden", "isa"},
     "celosia.cores": {"config", "errors"},
     "celosia.rtl": {"config", "cores", "errors", "isa"},
     "celosia.platforms": {"config", "cores", "errors", "isa", "rtl"},
-    "celosia.runtime": {"atomic", "compiler", "config", "cores", "errors", "golden", "isa", "rtl"},
+    "celosia.runtime": {
+        *("arguments", "atomic", "compiler", "config", "cores"),
+        *("errors", "golden", "isa", "rtl"),
+    },
 }
 
 #: Parts that are arithmetic and text: they run where no hardware description is installed.
@@ -32,6 +36,7 @@ WITHOUT_AMARANTH = {
     "celosia.atomic",
     "celosia.config",
     "celosia.isa",
+    "celosia.arguments",
     "celosia.golden",
     "celosia.compiler",
 }

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import numpy as np
 
-from celosia.compiler.arguments import DecoderShape
+from celosia.compiler.decoder_shape import DecoderShape
 from celosia.compiler.layout import MemoryLayout
 from celosia.compiler.layout_decoder import place_decoder
 from celosia.compiler.program import Program, Tensor

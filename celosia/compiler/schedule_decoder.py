@@ -7,7 +7,7 @@ values join the cache in memory first, and are read back with those before them.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from celosia.compiler.arguments import Argument, DecoderShape
+from celosia.compiler.decoder_shape import Argument, DecoderShape
 from celosia.compiler.dependencies import hoist_loads, insert_tokens
 from celosia.compiler.layout import MemoryLayout, ceil_div
 from celosia.compiler.layout_decoder import PlacedDecoder, PlacedDecoderBlock, PlacedProduct
