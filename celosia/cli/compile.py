@@ -130,6 +130,14 @@ def compile_command(
     }
     if isinstance(graph, Decoder):
         _show_precision(program)
+        asked, done = (program.extra[f"{what}macs_per_token"] for what in ("", "array_"))
+        record |= {"macs_per_token": asked, "array_macs_per_token": done}
+        out.print(
+            f"each token: {asked:,} products of weights, {done:,} in the array with its padding "
+            f"and 16-bit rows ({done / asked:.2f} times)",
+            soft_wrap=True,
+            highlight=False,
+        )
         record |= {name: program.extra[name] for name in ("shape", "precision", "report")}
     else:
         record["mac_cycles"] = mac_cycles(program)

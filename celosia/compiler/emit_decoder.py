@@ -6,8 +6,8 @@ from itertools import groupby
 import numpy as np
 
 from celosia.compiler.decoder_shape import DecoderShape
-from celosia.compiler.layout import MemoryLayout
-from celosia.compiler.layout_decoder import place_decoder
+from celosia.compiler.layout import MemoryLayout, ceil_div
+from celosia.compiler.layout_decoder import PlacedDecoder, place_decoder
 from celosia.compiler.program import Program, Tensor
 from celosia.compiler.quantise_decoder import QuantisedDecoder
 from celosia.compiler.schedule_decoder import schedule_decoder
@@ -91,6 +91,8 @@ def emit_decoder(
             "family": decoder.family,
             "parameters": int(decoder.parameters),
             "macs_per_token": int(sum(linear.weight.size for linear in decoder.linears)),
+            # What the array computes with its whole tiles, and both halves of what is wide.
+            "array_macs_per_token": _array_macs(placed, config),
             "shape": asdict(found.shape),
             # Rows that the host reads only if it wants them.
             "logits": asdict(
@@ -113,6 +115,20 @@ def emit_decoder(
             "report": model.report,
         },
     )
+
+
+def _array_macs(placed: PlacedDecoder, config: MachineConfig) -> int:
+    """Count the products of the array for each token, padding included."""
+    products = [placed.head]
+    for block in placed.blocks:
+        products += [block.q, block.k, block.v, block.o, block.gate, block.up, block.down]
+    total = 0
+    for product in products:
+        for matrix in (product.main, product.rest):
+            if matrix is not None:
+                tiles = ceil_div(matrix.outputs, config.columns) * matrix.k_tiles
+                total += tiles * config.multipliers * (2 if product.wide else 1)
+    return total
 
 
 def decoder_shape(program: Program) -> DecoderShape:
