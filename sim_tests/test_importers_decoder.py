@@ -552,12 +552,15 @@ def wider(ffn: GatedFeedForward) -> GatedFeedForward:
     return replace(ffn, gate=wide, up=wide, down=down)
 
 
-def test_shared_layers_count_once(tmp_path):
+def test_what_is_shared_counts_once(tmp_path):
     decoder = load_model(saved(tmp_path))
     first = decoder.blocks[0]
     twice = replace(decoder, blocks=(first, first))
     assert twice.parameters == replace(decoder, blocks=(first,)).parameters
     assert len(twice.linears) == 15
+    copied = Linear(name="head", weight=decoder.embedding.copy())
+    tied = replace(decoder, head=copied, tied=True)
+    assert tied.parameters == decoder.parameters - decoder.embedding.size
 
 
 @pytest.mark.parametrize(
