@@ -1,11 +1,17 @@
 """From a decoder to a program: samples, ranges, precision, integers, instructions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from celosia.compiler.calibrate_decoder import decoder_samples, find_decoder_ranges
+from celosia.compiler.calibrate_decoder import (
+    DecoderCalibration,
+    decoder_samples,
+    find_decoder_ranges,
+)
 from celosia.compiler.decoder import Decoder
 from celosia.compiler.emit_decoder import emit_decoder
 from celosia.compiler.precision import PRECISIONS, Choice, choose_precision, divergence, matrices
@@ -69,26 +75,35 @@ def compile_decoder(
         raise ModelError(
             f"precision must be auto or one of {', '.join(PRECISIONS)}, not {precision!r}"
         )
-    samples = decoder_samples(decoder) if samples is None else samples
-    ranges = find_decoder_ranges(decoder, samples)
-    parts = matrices(decoder)
-    if precision != "auto":
-        choice = Choice(dict.fromkeys(parts, precision), 0.0, 0.0, [])
-    else:
-        scales = {name: ranges.scale(rows_of(name)) for name in parts}
-        measure = divergence(decoder, samples, scales.__getitem__)
-        narrow = config.accumulator_width < WIDE_ACCUMULATORS
-        choice = choose_precision(
-            [] if narrow else parts,
-            {name: part.weight.size for name, part in parts.items()},
-            measure,
-        )
+    # Matrices this small gain nothing from threads, which wait for each other on a busy machine.
+    with threadpool_limits(1, user_api="blas"):
+        samples = decoder_samples(decoder) if samples is None else samples
+        ranges = find_decoder_ranges(decoder, samples)
+        choice = _choose(decoder, samples, ranges, config, precision)
     model = quantise_decoder(decoder, ranges, config, choice.precision)
     program = emit_decoder(model, config, context=context, sequences=sequences, block=block)
-    program.extra["precision"] = {
+    found = {
         "asked": precision,
         "divergence_a8w8": choice.plain,
         "divergence": choice.reached,
         "steps": choice.steps,
     }
-    return program
+    return replace(program, extra={**program.extra, "precision": found})
+
+
+def _choose(
+    decoder: Decoder,
+    samples: Sequence[NDArray[np.integer]],
+    ranges: DecoderCalibration,
+    config: MachineConfig,
+    precision: str,
+) -> Choice:
+    """Return the precision that was asked for, or choose it for each matrix."""
+    parts = matrices(decoder)
+    if precision != "auto":
+        return Choice(dict.fromkeys(parts, precision), 0.0, 0.0, [])
+    scales = {name: ranges.scale(rows_of(name)) for name in parts}
+    measure = divergence(decoder, samples, scales.__getitem__)
+    narrow = config.accumulator_width < WIDE_ACCUMULATORS
+    sizes = {name: part.weight.size for name, part in parts.items()}
+    return choose_precision([] if narrow else parts, sizes, measure)
