@@ -9,14 +9,18 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import COUNTERS, ID, MEMORY_WINDOW, REGISTERS, VERSION
+from celosia.isa import ARGUMENTS, COUNTERS, ID, MEMORY_WINDOW, REGISTERS, VERSION
 from celosia.rtl.axi import AXI4Lite
+from celosia.rtl.instruction_register import ArgumentWrite
 from celosia.rtl.on_chip import HostAccess
 
 __all__ = ["HostRegisters"]
 
 #: AXI response to an access that had no effect.
 SUBORDINATE_ERROR = 2
+#: Where the argument registers are: bits of an address among them, and what lies above these.
+_ARGUMENT_BITS = exact_log2(4 * ARGUMENTS)
+_ARGUMENT_PAGE = REGISTERS["argument0"] >> _ARGUMENT_BITS
 
 
 class HostRegisters(wiring.Component):
@@ -24,7 +28,8 @@ class HostRegisters(wiring.Component):
 
     Writes must be of whole words. A write to a register that cannot be written, or to any
     register but none of a busy machine, and any access to an address where there is nothing get
-    an error response. Addresses from `isa.MEMORY_WINDOW` on are on-chip memory, if there is any.
+    an error response; so does reading an argument. Addresses from `isa.MEMORY_WINDOW` on are
+    on-chip memory, if there is any.
 
     Members
     -------
@@ -36,6 +41,8 @@ class HostRegisters(wiring.Component):
         The host starts a run.
     program, window_base, window_size : Out(32)
         What it has written.
+    argument : Out(ArgumentWrite())
+        It writes an argument register.
     busy, done, failed, cause, cause_address : In
         State of the run.
     counters : In(32).array(len(COUNTERS))
@@ -53,6 +60,7 @@ class HostRegisters(wiring.Component):
             "window_base": Out(32),
             # The stubs know only the old name of `init`.
             "window_size": Out(32, init=config.on_chip_bytes),  # pyright: ignore[reportCallIssue]
+            "argument": Out(ArgumentWrite()),
             "busy": In(1),
             "done": In(1),
             "failed": In(1),
@@ -76,6 +84,8 @@ class HostRegisters(wiring.Component):
         m.d.comb += [
             self.memory.p.address.eq(address[: exact_log2(MEMORY_WINDOW)]),
             self.memory.p.data.eq(word),
+            self.argument.register.eq(address[2:_ARGUMENT_BITS]),
+            self.argument.value.eq(word),
         ]
         self._add_reads(m, address, answer, known)
 
@@ -142,6 +152,8 @@ class HostRegisters(wiring.Component):
 
     def _add_writes(self, m: Module, address: Signal, word: Signal, written: Signal) -> None:
         """Carry a write out; `written` says whether there is such a register."""
+        with m.If((address[_ARGUMENT_BITS:] == _ARGUMENT_PAGE) & ~address[:2].any()):
+            m.d.comb += [self.argument.valid.eq(1), written.eq(1)]
         with m.Switch(address):
             for name in ("program", "window_base", "window_size"):
                 with m.Case(REGISTERS[name]):

@@ -8,6 +8,7 @@ from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Opcode, Unit
 from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.decode import has_flag, header_layout
+from celosia.rtl.instruction_register import ArgumentWrite, InstructionRegister
 from celosia.rtl.stream import StreamFIFO
 from celosia.rtl.unit_queue import Dispatch
 
@@ -17,8 +18,8 @@ __all__ = ["InstructionFetch", "Sequencer"]
 class InstructionFetch(wiring.Component):
     """Reads a program ahead, instruction by instruction, until told to stop.
 
-    Nothing beyond the window is asked for before it is certain that it is wanted, so reading
-    ahead raises no fault.
+    What it offers has its arguments added. Nothing beyond the window is asked for before it is
+    certain that it is wanted, so reading ahead raises no fault.
 
     Members
     -------
@@ -27,6 +28,8 @@ class InstructionFetch(wiring.Component):
     program, window_size : In(32)
         Byte offset of the first instruction; bytes of the window.
     requests, data : memory client
+    argument : In(ArgumentWrite())
+        Argument registers.
     o : Out(stream.Signature(Dispatch))
         Instructions with their addresses.
     begins : Out(1)
@@ -49,6 +52,7 @@ class InstructionFetch(wiring.Component):
             "window_size": In(32),
             "requests": Out(stream.Signature(MemoryRequest)),
             "data": In(stream.Signature(8 * config.memory_width)),
+            "argument": In(ArgumentWrite()),
             "o": Out(stream.Signature(Dispatch)),
             "begins": Out(1),
             "wanted": In(1),
@@ -57,8 +61,6 @@ class InstructionFetch(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        width = self.config.memory_width
-        beats = INSTRUCTION_BYTES // width
 
         # Ask.
         running = Signal()
@@ -71,7 +73,7 @@ class InstructionFetch(wiring.Component):
                 running & (ahead != self.AHEAD) & (inside | (self.wanted & (ahead == 0)))
             ),
             self.requests.p.address.eq(address),
-            self.requests.p.beats.eq(beats),
+            self.requests.p.beats.eq(INSTRUCTION_BYTES // self.config.memory_width),
         ]
         asks = Signal()
         gives = Signal()
@@ -88,23 +90,20 @@ class InstructionFetch(wiring.Component):
         with m.Elif(asks):
             m.d.sync += address.eq(address + INSTRUCTION_BYTES)
 
-        # Gather the beats of an instruction.
-        word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
-        count = Signal(range(beats + 1))
+        # Gather.
+        m.submodules.instruction = instruction = InstructionRegister(self.config)
+        wiring.connect(m, wiring.flipped(self.data), instruction.data)
+        wiring.connect(m, wiring.flipped(self.argument), instruction.argument)
         place = Signal(32)
-        taken = Signal()
         m.d.comb += [
-            self.o.valid.eq(count == beats),
-            self.o.p.word.eq(word),
+            self.o.valid.eq(instruction.o.valid),
+            self.o.p.word.eq(instruction.o.payload),
             self.o.p.address.eq(place),
-            self.data.ready.eq(count != beats),
-            taken.eq(self.data.valid & self.data.ready),
-            self.begins.eq(taken & (count == 0)),
+            instruction.o.ready.eq(self.o.ready),
+            self.begins.eq(instruction.begins),
         ]
-        with m.If(taken):
-            m.d.sync += [count.eq(count + 1), word.eq(Cat(word[8 * width :], self.data.payload))]
         with m.If(gives):
-            m.d.sync += [count.eq(0), place.eq(place + INSTRUCTION_BYTES)]
+            m.d.sync += place.eq(place + INSTRUCTION_BYTES)
         with m.If(self.start):
             m.d.sync += place.eq(self.program)
 
@@ -121,6 +120,8 @@ class Sequencer(wiring.Component):
     stop : In(1)
         A fault elsewhere: dispatch nothing more.
     requests, data : memory client
+    argument : In(ArgumentWrite())
+        Argument registers, written while nothing runs.
     units : Out(stream.Signature(Dispatch)).array(len(Unit))
         Instructions for the units' queues.
     prefetch : Out(stream.Signature(512))
@@ -144,6 +145,7 @@ class Sequencer(wiring.Component):
             "window_size": In(32),
             "requests": Out(stream.Signature(MemoryRequest)),
             "data": In(stream.Signature(8 * config.memory_width)),
+            "argument": In(ArgumentWrite()),
             "units": Out(stream.Signature(Dispatch)).array(len(Unit)),
             "prefetch": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
             "units_idle": In(1),
@@ -159,6 +161,7 @@ class Sequencer(wiring.Component):
         m.submodules.prefetches = prefetches = StreamFIFO(8 * INSTRUCTION_BYTES, 3)
         wiring.connect(m, fetch.requests, wiring.flipped(self.requests))
         wiring.connect(m, wiring.flipped(self.data), fetch.data)
+        wiring.connect(m, wiring.flipped(self.argument), fetch.argument)
         wiring.connect(m, prefetches.o, wiring.flipped(self.prefetch))
 
         # Decode the header, which the first beat has, while the other beats come.

@@ -156,6 +156,7 @@ class Accelerator(wiring.Component):
     def _connect_control(self, m, registers, control, sequencer, queues, reader, writer) -> None:
         """Connect start, end and faults."""
         connect(m, flipped(self.s_axi_lite), registers.bus)
+        connect(m, registers.argument, sequencer.argument)
         for name in ("busy", "done", "failed", "cause", "cause_address"):
             m.d.comb += getattr(registers, name).eq(getattr(control, name))
         for part in (reader, writer):

@@ -22,6 +22,8 @@ __all__ = [
 BURST_BEATS, BURST_BOUNDARY = 32, 4096
 #: Instructions read ahead, instructions that wait at a unit, and those that a unit has under way.
 FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY = 4, 3, 16
+#: Bytes of an instruction that hold operands, and most of them that come by the adder in a cycle.
+OPERAND_BYTES, ADDITION_BYTES = 48, 16
 #: Loads whose data may be under way.
 LOADS_AHEAD = 4
 #: Depth of the queues of passes and of drains.

@@ -2,14 +2,20 @@
 
 from collections.abc import Generator, Sequence
 
-from celosia.compiler.cycles.latencies import FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY
+from celosia.compiler.cycles.latencies import (
+    ADDITION_BYTES,
+    FETCH_AHEAD,
+    OPERAND_BYTES,
+    QUEUE_DEPTH,
+    UNDER_WAY,
+)
 from celosia.compiler.cycles.network import Network, Process, Times
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.reads import Reads, Writes
 from celosia.config import MachineConfig
-from celosia.isa import INSTRUCTION_BYTES, Flag, Instruction, Opcode, Unit
+from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Instruction, Opcode, Unit
 
-__all__ = ["Machine", "UnitQueue", "fetches_weights", "sequence"]
+__all__ = ["Machine", "UnitQueue", "addition_cycles", "fetches_weights", "sequence"]
 
 
 class UnitQueue:
@@ -74,6 +80,22 @@ def fetches_weights(instruction: Instruction) -> bool:
     return instruction.opcode is Opcode.MATMUL and Flag.WEIGHTS_IN_MEMORY in instruction.flags
 
 
+def addition_cycles(instruction: Instruction, config: MachineConfig) -> int:
+    """Return how much later an instruction is dispatched because arguments are added to it.
+
+    It is turned round, a step of bytes a cycle, until each of its words has come by.
+    """
+    if not instruction.adds:
+        return 0
+    step = min(config.memory_width, ADDITION_BYTES)
+    steps = OPERAND_BYTES // step
+    places = {f.name: f.lsb // (8 * step) for f in OPCODES[instruction.opcode][1]}
+    at = 0
+    for name, _ in instruction.adds:
+        at += 1 + (places[name] - at) % steps
+    return at + -at % steps + len(instruction.adds) + 1
+
+
 def sequence(
     machine: Machine, client: ReadClient, program: Sequence[Instruction], entry: int
 ) -> Process:
@@ -87,6 +109,8 @@ def sequence(
     for index in range(read):
         _, last = yield from client.take(beats, given + 1, 1)
         given = last + 1
+        if index < len(program):
+            given += addition_cycles(program[index], machine.config)
         if index < len(program) - 1:
             given = max(given, (yield from _dispatch(machine, program[index], given)))
             client.ask(given + 1, first + (index + FETCH_AHEAD) * beats, beats)
