@@ -36,8 +36,9 @@ def store_rows(machine: Machine, timing: MemoryTiming) -> Process:
             while beats:
                 count = min(beats, limit - beat % limit)
                 while words.pushed < writer.claimed + count:
-                    yield Alarm(words.time)  # by then, what else is read is known
-                    words.push_row(writer)
+                    if words.begins_row:
+                        yield Alarm(words.time)  # by then, what else is read is known
+                    words.push(writer)
                 writer.issue(count, words.when(writer.claimed + count))
                 beat, beats = beat + count, beats - count
         machine.beats_written += writer.claimed
@@ -61,25 +62,33 @@ class _Words:
         #: When the next word can be asked for.
         self.time = start + 1
         self._row = instruction["base"]
+        self._word = 0
         self._stride = instruction["stride"]
         self._reads = reads.reader()
         self._sent = deque([start] * WORDS_AHEAD, WORDS_AHEAD)
         self._ends: list[int] = []  # when the last beat of each word was pushed
 
-    def push_row(self, writer: "_Writer") -> None:
-        """Push the beats of a row into the writer's queue."""
-        for word in range(self.words):
-            time = max(self.time, self._sent[0] + 1)
-            time = self._reads.granted(self._row + word, time)
-            self.time = time + 1
-            if (word + 1) % self.shared:
-                self._sent.append(max(time + WORD_LATENCY, self._sent[-1] + 1))
-                continue
+    @property
+    def begins_row(self) -> bool:
+        """Whether the next word is the first of a row."""
+        return self._word == 0
+
+    def push(self, writer: "_Writer") -> None:
+        """Push the beats of a word into the writer's queue; rows may be longer than that."""
+        time = max(self.time, self._sent[0] + 1)
+        time = self._reads.granted(self._row + self._word, time)
+        self.time = time + 1
+        self._word += 1
+        if self._word % self.shared:
+            self._sent.append(max(time + WORD_LATENCY, self._sent[-1] + 1))
+        else:
             self.pushed += self.beats
             begin = max(time + WORD_LATENCY, self._sent[-1] + 1)
             self._sent.append(max(begin + self.beats - 1, writer.room(self.pushed)))
             self._ends.append(self._sent[-1])
-        self._row += self._stride
+        if self._word == self.words:
+            self._word = 0
+            self._row += self._stride
 
     def when(self, count: int) -> int:
         """When the first `count` beats had been pushed."""
