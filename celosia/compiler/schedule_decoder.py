@@ -192,9 +192,14 @@ class _Lowering:
         )
         keys = self.cache + index * self.layer_bytes
         values = keys + self.context * self.key_pitch
+        # Q first: the vector unit turns it while the array forms K, and K while it forms V.
+        q = pad.take(self.block, shape.heads * shape.words)
+        self.product(block.q, h, q)
+        self.turn(q, turns, shape.words, ROPE_FRACTION, NONE)
         k = pad.take(self.block, shape.kv_heads * shape.words)
         self.product(block.k, h, k)
         self.turn(k, turns, shape.words, ROPE_FRACTION + KEY_SHIFT, Flag.NARROW)
+        pad.give(turns)
         builder.store(
             k,
             keys,
@@ -204,10 +209,6 @@ class _Lowering:
         )
         pad.give(k)
         self.new_values(block, h, values)
-        q = pad.take(self.block, shape.heads * shape.words)
-        self.product(block.q, h, q)
-        self.turn(q, turns, shape.words, ROPE_FRACTION, NONE)
-        pad.give(turns)
 
         y = pad.take(self.block, shape.heads * shape.v_words)
         for head in range(shape.kv_heads):
