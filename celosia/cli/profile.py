@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -10,6 +11,8 @@ from celosia.atomic import atomic_write
 from celosia.cli.common import JsonOption, number, out, working, write_record
 from celosia.cli.inputs import choose_samples
 from celosia.cli.simulate import BandwidthOption, GeneratedOption, LatencyOption, ProgramArgument
+from celosia.cli.text import is_decoder
+from celosia.compiler.emit_decoder import decoder_shape
 from celosia.compiler.program import Program
 from celosia.isa import Unit
 from celosia.runtime.attribution import CAUSES
@@ -22,6 +25,8 @@ def profile_program(
     program: Program,
     source: str | None = None,
     *,
+    tokens: int = 1,
+    position: int = 0,
     generated: Path | None = None,
     latency: int = 40,
     bandwidth: int = 256,
@@ -34,17 +39,26 @@ def profile_program(
         What to run.
     source : str, optional
         The input, as `--input` takes it.
+    tokens, position : int
+        Of a language model, how many random tokens, and where in the sequence.
     generated : Path, optional
         Folder with the Verilog.
     latency, bandwidth : int
         Of external memory; see `SimDevice`.
     """
     from celosia.cli.machines import open_simulation
+    from celosia.runtime.generate import embedded
     from celosia.runtime.host import prepare
 
     layer_names(program)  # what is wrong with them is said before anything long begins
-    sample = choose_samples(program, [source] if source else None, None, 1)[0]
-    writes = prepare(program, sample.values)
+    arguments: list[int] = []
+    if is_decoder(program):
+        arguments = decoder_shape(program).arguments(position, tokens)
+        ids = np.random.default_rng(0).integers(0, len(program.host["embedding"]), tokens)
+        writes = embedded(program, ids.tolist())
+    else:
+        sample = choose_samples(program, [source] if source else None, None, 1)[0]
+        writes = prepare(program, sample.values)
     with working("generating Verilog"):
         device = open_simulation(
             program.config, generated, latency=latency, bandwidth=bandwidth, events=True
@@ -52,9 +66,9 @@ def profile_program(
     with working("compiling the simulation"):
         device.build(program.window_bytes)
     with working("simulating"):
-        run = device.run(program, [writes]).runs[0]
+        run = device.run(program, [writes], arguments=arguments).runs[0]
     external = program.config.memory == "axi4"
-    return make_profile(program, run, bandwidth=bandwidth if external else 256)
+    return make_profile(program, run, arguments, bandwidth=bandwidth if external else 256)
 
 
 def profile_command(
@@ -68,6 +82,14 @@ def profile_command(
             "random token ids.",
         ),
     ] = None,
+    tokens: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Language models: tokens of the run; 1 is a decode."),
+    ] = 1,
+    position: Annotated[
+        int,
+        typer.Option(metavar="P", min=0, help="Language models: tokens that the cache has before."),
+    ] = 0,
     generated: GeneratedOption = None,
     latency: LatencyOption = 40,
     bandwidth: BandwidthOption = 256,
@@ -108,7 +130,13 @@ def profile_command(
     """
     loaded = Program.load(program)
     found = profile_program(
-        loaded, source, generated=generated, latency=latency, bandwidth=bandwidth
+        loaded,
+        source,
+        tokens=tokens,
+        position=position,
+        generated=generated,
+        latency=latency,
+        bandwidth=bandwidth,
     )
     if html is not None:
         from celosia.runtime.profile_page import page_html

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from celosia.compiler.emit_decoder import decoder_shape
 from celosia.compiler.program import Program, Tensor
 from celosia.errors import ModelError
-from celosia.runtime.devices import Run, Session
+from celosia.runtime.devices import Run, Session, Writes
 from celosia.runtime.host import read_tensor
 
-__all__ = ["Generator", "Sampler", "generate", "greedy", "sampler"]
+__all__ = ["Generator", "Sampler", "embedded", "generate", "greedy", "sampler"]
 
 #: Chooses a token from a row of logits.
 Sampler = Callable[[NDArray[np.float64]], int]
@@ -45,7 +45,7 @@ class Generator:
         self.lengths = [0] * self.shape.sequences
         self.runs: list[Run] = []
         self._embedding = program.host["embedding"]
-        (self._input,), (self._best,) = program.inputs, program.outputs
+        (self._best,) = program.outputs
         self._logits = Tensor(**program.extra["logits"])
         self._scored = 0
 
@@ -84,10 +84,10 @@ class Generator:
             If there are none, one is not in the vocabulary, or the cache has no room for them.
         """
         self._check(tokens, sequence)
-        block = self.shape.block
+        best, block = 0, self.shape.block
         for first in range(0, len(tokens), block):
-            best = self._run(tokens[first : first + block], 1, sequence)
-        return int(best[-1])
+            best = int(self._run(tokens[first : first + block], 1, sequence)[-1])
+        return best
 
     def decode(self, token: int, sequence: int = 0) -> int:
         """Take one token into a cache; return the most likely next one."""
@@ -111,16 +111,12 @@ class Generator:
         tensor, scored = self._logits, self._scored
         data = self.session.read(tensor.address, scored * tensor.pitch)
         rows = np.frombuffer(data, "<i2").reshape(scored, -1)[:, : tensor.columns]
-        return rows * np.float64(tensor.scale)
+        return rows * np.asarray(tensor.scale, np.float64)
 
     def _run(self, tokens: Sequence[int], scored: int, sequence: int) -> NDArray[np.int64]:
         position = self.lengths[sequence]
         arguments = self.shape.arguments(position, len(tokens), scored=scored, sequence=sequence)
-        tensor = self._input
-        codes = np.rint(self._embedding[np.asarray(tokens)] / tensor.scale)
-        rows = np.zeros((len(tokens), tensor.pitch // 2), "<i2")
-        rows[:, : tensor.columns] = np.clip(codes, -32768, 32767)
-        run = self.session.run([(tensor.address, rows.tobytes())], arguments)
+        run = self.session.run(embedded(self.program, tokens), arguments)
         self.runs.append(run)
         self.lengths[sequence] += len(tokens)
         self._scored = scored
@@ -149,6 +145,15 @@ class Generator:
                 f"{there} more tokens, not {len(tokens)}; shorten the prompt, reset the sequence, "
                 "or compile with a larger --context"
             )
+
+
+def embedded(program: Program, tokens: Sequence[int]) -> Writes:
+    """Return what to write into the window for a run on token ids."""
+    (tensor,) = program.inputs
+    codes = np.rint(program.host["embedding"][np.asarray(tokens)] / tensor.scale)
+    rows = np.zeros((len(tokens), tensor.pitch // 2), "<i2")
+    rows[:, : tensor.columns] = np.clip(codes, -32768, 32767)
+    return [(tensor.address, rows.tobytes())]
 
 
 def greedy(logits: NDArray[np.float64]) -> int:

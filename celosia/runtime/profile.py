@@ -1,11 +1,12 @@
 """What a run spent on which layer, and how near it came to what the machine can do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
 from celosia import isa
+from celosia.arguments import resolve
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, ProgramError
@@ -154,7 +155,9 @@ class Profile:
         }
 
 
-def make_profile(program: Program, run: Run, *, bandwidth: int = 256) -> Profile:
+def make_profile(
+    program: Program, run: Run, arguments: Sequence[int] = (), *, bandwidth: int = 256
+) -> Profile:
     """Make the profile of a run whose events were recorded.
 
     Parameters
@@ -163,6 +166,8 @@ def make_profile(program: Program, run: Run, *, bandwidth: int = 256) -> Profile
         What was run.
     run : Run
         What a simulation gave, with events.
+    arguments : sequence of int
+        Argument registers of the run.
     bandwidth : int
         Beats that the memory moved each way in 256 cycles, at most.
 
@@ -176,7 +181,7 @@ def make_profile(program: Program, run: Run, *, bandwidth: int = 256) -> Profile
     if run.events is None:
         raise CheckFailed(f"{program.model}: the run has no events; ask the device for them")
     config = program.config
-    code = isa.disassemble(program.image[program.entry :])
+    code = resolve(isa.disassemble(program.image[program.entry :]), arguments)
     names = layer_names(program)
     timeline = read_timeline(run.events, code)
     if not any(timeline.units):
@@ -201,7 +206,7 @@ def make_profile(program: Program, run: Run, *, bandwidth: int = 256) -> Profile
         layer.bytes_read += read
         layer.bytes_written += written
     total.products = sum(layer.products for layer in layers.values())
-    total.mac_cycles = mac_cycles(program)
+    total.mac_cycles = mac_cycles(program, arguments)
     total.bytes_read = run.counters["memory_reads"] * config.memory_width
     total.bytes_written = run.counters["memory_writes"] * config.memory_width
     _check(program, timeline, run.counters)
