@@ -12,6 +12,7 @@ from streams import Source
 
 from celosia.config import MachineConfig
 from celosia.golden.quantise import quantise
+from celosia.rtl.passes import TilePass
 
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 ROWS, COLUMNS, LANES = CONFIG.rows, CONFIG.columns, CONFIG.lanes
@@ -53,14 +54,9 @@ def random_tile(rng, *, from_memory: bool) -> dict:
 
 
 def encoded(tile: dict) -> int:
-    """Pack a tile as `TilePass` does."""
-    bits = {"from_memory": 1, "base": CONFIG.scratchpad_words, "stride": CONFIG.scratchpad_words}
-    bits |= {"part": max(2, LANES // ROWS), "slot": CONFIG.exponent_slots}
-    place = word = 0
-    for name in ("from_memory", "base", "stride", "part", "slot", "columns"):
-        word |= tile[name] << place
-        place += 1 if name == "from_memory" else (bits.get(name, 1) - 1).bit_length()
-    return word
+    """Pack a tile."""
+    fields = {name: value for name, value in tile.items() if name != "weights"}
+    return TilePass(CONFIG).const(fields).as_bits()
 
 
 class Bench:
@@ -71,18 +67,13 @@ class Bench:
         self.tiles = tiles
         self.scratchpad = scratchpad
         self.gap = gap
-        self.asked: list[int] = []  # scratchpad words on their way
+        self.asked: list[int] = []  # scratchpad addresses
         self.columns: list[tuple[int, int, int]] = []  # cycle, number, data
         self.taken: list[int] = []
 
-    def words(self):
-        """Yield the words that were asked for, as they are wanted; None while there is none."""
-        while True:
-            yield packed(self.scratchpad.words[self.asked.pop(0)], 16) if self.asked else None
-
     async def answer(self) -> None:
         """Offer a word a cycle, each some cycles after its request."""
-        dut, words = self.dut, self.words()
+        dut = self.dut
         path: list[int | None] = [None] * 3
         offered = None
         while True:
@@ -100,8 +91,9 @@ class Bench:
             if dut.requests__valid.value and dut.requests__ready.value:
                 self.asked.append(dut.requests__payload.value.to_unsigned())
             if offered is None and random.random() >= self.gap:
-                path.append(next(words))
-                offered = path.pop(0)
+                path.append(self.asked.pop(0) if self.asked else None)
+                address = path.pop(0)
+                offered = None if address is None else packed(self.scratchpad.words[address], 16)
 
     async def take(self) -> None:
         """Take complete tiles, and note columns."""
