@@ -1,8 +1,9 @@
 """Load unit: from memory to scratchpad, parameters and table."""
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.cores.activation import TableWrite
@@ -17,6 +18,9 @@ from celosia.rtl.scratchpad import Scratchpad
 from celosia.rtl.stream import StreamFIFO
 
 __all__ = ["EntryWriter", "LoadUnit"]
+
+#: Bytes of a parameter entry and of a table entry.
+ENTRY_BYTES = {Space.PARAMETERS: 8, Space.TABLE: 4}
 
 
 class EntryWriter(wiring.Component):
@@ -196,8 +200,12 @@ class LoadUnit(wiring.Component):
             asking.i.valid.eq(self.instruction.valid & both),
             jobs.i.valid.eq(self.instruction.valid & both),
         ]
-        for name in ("space", "address", "pitch", "rows", "words"):
-            m.d.comb += asking.i.p[name].eq(operands[name])
+        m.d.comb += [
+            asking.i.p.address.eq(operands.address),
+            asking.i.p.pitch.eq(operands.pitch),
+            asking.i.p.rows.eq(Mux(operands.space[1], operands.rows != 0, operands.rows)),
+            asking.i.p.beats.eq(self._row_beats(operands)),
+        ]
         for name in layout.members:
             m.d.comb += jobs.i.p[name].eq(operands[name])
 
@@ -227,3 +235,21 @@ class LoadUnit(wiring.Component):
             self.busy.eq(asking.busy | jobs.o.valid | ending.any()),
         ]
         return m
+
+    def _row_beats(self, operands: data.View) -> Value:
+        """Beats of one row, those of entries rounded up."""
+        width, words = self.config.memory_width, operands.words
+        row16 = words << exact_log2(2 * self.config.lanes // width)
+        # Two words of int8 may share a beat; a row begins with a new one.
+        shared = max(width // self.config.lanes, 1)
+        row8 = (words << exact_log2(max(self.config.lanes // width, 1))) + (shared - 1)
+        row8 >>= exact_log2(shared)
+        entries = [
+            ((words << exact_log2(ENTRY_BYTES[space])) + (width - 1)) >> exact_log2(width)
+            for space in (Space.PARAMETERS, Space.TABLE)
+        ]
+        return Mux(
+            operands.space[1],
+            Mux(operands.space[0], entries[1], entries[0]),
+            Mux(operands.space[0], row8, row16),
+        )

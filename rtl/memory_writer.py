@@ -1,7 +1,7 @@
 """Memory writer: requests and beats become AXI4 write bursts."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
@@ -11,7 +11,14 @@ from celosia.rtl.axi import BURST_INCR, AXI4Write
 from celosia.rtl.bursts import BurstSplitter, MemoryRequest, Watchdog, WindowCheck, burst_limit
 from celosia.rtl.stream import StreamFIFO
 
-__all__ = ["MemoryWriter"]
+__all__ = ["MemoryWriter", "WrittenBeat"]
+
+
+class WrittenBeat(data.StructLayout):
+    """A beat to write: `data`, and a bit of `strobe` for each byte that is written."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({"data": 8 * config.memory_width, "strobe": config.memory_width})
 
 
 class MemoryWriter(wiring.Component):
@@ -34,7 +41,7 @@ class MemoryWriter(wiring.Component):
     -------
     requests : In(stream.Signature(MemoryRequest))
         Where to write; addresses relative to the window.
-    data : In(stream.Signature(8 * memory_width))
+    data : In(stream.Signature(WrittenBeat(config)))
         The beats of the requests, in order.
     window_base, window_size : In(32)
         The window in bytes; the base is a multiple of the memory width.
@@ -65,7 +72,7 @@ class MemoryWriter(wiring.Component):
         self.config = config
         super().__init__({
             "requests": In(stream.Signature(MemoryRequest)),
-            "data": In(stream.Signature(8 * config.memory_width)),
+            "data": In(stream.Signature(WrittenBeat(config))),
             "window_base": In(32),
             "window_size": In(32),
             "stop": In(1),
@@ -82,7 +89,7 @@ class MemoryWriter(wiring.Component):
         m.submodules.splitter = splitter = BurstSplitter(
             self.config, burst_limit(self.config, self.DEPTH)
         )
-        m.submodules.queue = queue = StreamFIFO(8 * self.config.memory_width, self.DEPTH)
+        m.submodules.queue = queue = StreamFIFO(WrittenBeat(self.config), self.DEPTH)
         m.submodules.lengths = lengths = StreamFIFO(splitter.o.p.beats.shape(), self.OUTSTANDING)
         connect(m, flipped(self.requests), check.i)
         connect(m, check.o, splitter.i)
@@ -151,8 +158,8 @@ class MemoryWriter(wiring.Component):
         bus = self.bus
         sent = Signal.like(lengths.o.payload)  # of the burst at hand
         m.d.comb += [
-            bus.wdata.eq(queue.o.payload),
-            bus.wstrb.eq(-1),
+            bus.wdata.eq(queue.o.p.data),
+            bus.wstrb.eq(queue.o.p.strobe),
             bus.wlast.eq(sent + 1 == lengths.o.payload),
             bus.wvalid.eq(lengths.o.valid & queue.o.valid),
             queue.o.ready.eq(lengths.o.valid & bus.wready),

@@ -1,28 +1,23 @@
 """From the rows of LOAD and STORE to memory requests."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import Space
 from celosia.rtl.bursts import MAX_BURST, MemoryRequest
 
 __all__ = ["MemoryRows", "RowRequests"]
 
-#: Bytes of a parameter entry and of a table entry.
-ENTRY_BYTES = {Space.PARAMETERS: 8, Space.TABLE: 4}
-
 
 class MemoryRows(data.Struct):
-    """Rows of memory: operands of LOAD and STORE."""
+    """Rows of memory: how many beats of each, from the first one's address, `pitch` bytes apart."""
 
-    space: 2
     address: 32
     pitch: 32
     rows: 16
-    words: 16
+    beats: 24
 
 
 class RowRequests(wiring.Component):
@@ -34,12 +29,12 @@ class RowRequests(wiring.Component):
     Parameters
     ----------
     config : MachineConfig
-        Lanes and memory width.
+        Memory width.
 
     Members
     -------
     i : In(stream.Signature(MemoryRows))
-        Rows; nothing is asked for if `rows` or `words` is 0. Parameters and tables have one row.
+        Rows; nothing is asked for if `rows` or `beats` is 0.
     requests : Out(stream.Signature(MemoryRequest))
         Requests, in order.
     busy : Out(1)
@@ -81,10 +76,10 @@ class RowRequests(wiring.Component):
             m.d.sync += [
                 address.eq(rows.address),
                 pitch.eq(rows.pitch),
-                row_beats.eq(self._row_beats(rows)),
-                left.eq(Mux(rows.space[1], 1, rows.rows)),
+                row_beats.eq(rows.beats),
+                left.eq(rows.rows),
                 pending.eq(0),
-                comparing.eq(self.i.valid & (rows.rows != 0) & (rows.words != 0)),
+                comparing.eq(self.i.valid & (rows.rows != 0) & (rows.beats != 0)),
             ]
         with m.If(comparing):
             m.d.sync += [
@@ -110,21 +105,3 @@ class RowRequests(wiring.Component):
             ]
 
         return m
-
-    def _row_beats(self, rows: data.View) -> Value:
-        """Beats of one row, those of entries rounded up."""
-        width = self.config.memory_width
-        row16 = rows.words << exact_log2(2 * self.config.lanes // width)
-        # Two words of int8 may share a beat; a row begins with a new one.
-        shared = max(width // self.config.lanes, 1)
-        row8 = (rows.words << exact_log2(max(self.config.lanes // width, 1))) + (shared - 1)
-        row8 >>= exact_log2(shared)
-        entries = [
-            ((rows.words << exact_log2(ENTRY_BYTES[space])) + (width - 1)) >> exact_log2(width)
-            for space in (Space.PARAMETERS, Space.TABLE)
-        ]
-        return Mux(
-            rows.space[1],
-            Mux(rows.space[0], entries[1], entries[0]),
-            Mux(rows.space[0], row8, row16),
-        )

@@ -1,15 +1,18 @@
 """Store unit: from scratchpad to memory."""
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.isa import Opcode, Space
 from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.decode import operand_layout
 from celosia.rtl.exponents import ScratchpadWord
+from celosia.rtl.memory_writer import WrittenBeat
 from celosia.rtl.row_requests import RowRequests
+from celosia.rtl.store_beats import BeatMaker, StoredRow, beat_of
 
 __all__ = ["StoreUnit"]
 
@@ -17,7 +20,8 @@ __all__ = ["StoreUnit"]
 class StoreUnit(wiring.Component):
     """Executes STORE: reads rows and hands them to the memory writer.
 
-    One beat per cycle within an instruction; the next one begins when this one has ended.
+    One beat per cycle within an instruction; the next one begins when this one has ended. Words
+    and beats of a row that hold nothing of its range are neither read nor written.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ class StoreUnit(wiring.Component):
         Its words.
     requests : Out(stream.Signature(MemoryRequest))
         Requests of the memory writer.
-    data : Out(stream.Signature(8 * memory_width))
+    data : Out(stream.Signature(WrittenBeat(config)))
         Its beats.
     writer_idle : In(1)
         The memory writer's `idle`.
@@ -57,7 +61,7 @@ class StoreUnit(wiring.Component):
             "addresses": Out(stream.Signature(range(config.scratchpad_words))),
             "words": In(stream.Signature(ScratchpadWord(config))),
             "requests": Out(stream.Signature(MemoryRequest)),
-            "data": Out(stream.Signature(8 * config.memory_width)),
+            "data": Out(stream.Signature(WrittenBeat(config))),
             "writer_idle": In(1),
             "done": Out(1),
             "busy": Out(1),
@@ -67,97 +71,88 @@ class StoreUnit(wiring.Component):
         m = Module()
         operands = self.instruction.p
         m.submodules.asking = asking = RowRequests(self.config)
+        m.submodules.making = making = BeatMaker(self.config)
         connect(m, asking.requests, flipped(self.requests))
+        connect(m, flipped(self.words), making.words)
+        connect(m, making.data, flipped(self.data))
 
-        # Begin, walk, then wait for memory.
-        begin = Signal()
+        # Find the range of the rows, begin, walk, then wait for memory.
+        found = Signal()
         begun = Signal()
+        begin = Signal()
         reading = Signal()
         read = Signal()  # a word is asked for
         sent = Signal()  # a word has been handed over
         owed = Signal(4)  # words asked for and not handed over
         m.d.comb += [
-            begin.eq(self.instruction.valid & ~begun),
-            asking.i.valid.eq(begin),
+            begin.eq(found & ~begun),
             read.eq(self.addresses.valid & self.addresses.ready),
+            sent.eq(self.words.valid & self.words.ready),
             self.done.eq(begun & ~reading & (owed == 0) & ~asking.busy & self.writer_idle),
             self.instruction.ready.eq(self.done),
-            self.busy.eq(begun),
+            self.busy.eq(found),
         ]
-        m.d.sync += owed.eq(owed + read - sent)
-        with m.If(begin):
-            m.d.sync += begun.eq(1)
-        with m.Elif(self.done):
-            m.d.sync += begun.eq(0)
-        for name in ("address", "pitch", "rows", "words"):
-            m.d.comb += asking.i.p[name].eq(operands[name])
-        m.d.comb += asking.i.p.space.eq(operands.space[0])
+        m.d.sync += [
+            found.eq(self.instruction.valid & ~self.done),
+            begun.eq(found & ~self.done),
+            owed.eq(owed + read - sent),
+        ]
 
-        self._walk(m, begin, reading, read)
-        m.d.comb += self.addresses.valid.eq(reading & ~owed[-1])
-        self._send(m, sent)
+        row = self._find_range(m)
+        shift = exact_log2(self.config.memory_width)
+        first, last = (beat_of(self.config, row, element) for element in (row.first, row.last))
+        some = (operands.rows != 0) & (operands.words != 0)
+        m.d.comb += [
+            asking.i.valid.eq(begin & some),
+            asking.i.p.address.eq(operands.address + (first << shift)),
+            asking.i.p.pitch.eq(operands.pitch),
+            asking.i.p.rows.eq(operands.rows),
+            asking.i.p.beats.eq(last - first + 1),
+            making.begin.eq(begin),
+            making.row.eq(row),
+            self.addresses.valid.eq(reading & ~owed[-1]),
+        ]
+        self._walk(m, begin, some, row, reading, read)
         return m
 
-    def _walk(self, m: Module, begin: Signal, reading: Signal, read: Signal) -> None:
+    def _find_range(self, m: Module) -> data.View:
+        """Return which elements of each row are stored, a cycle after the instruction is there."""
+        operands = self.instruction.p
+        row = Signal(StoredRow, reset_less=True)
+        ranged = operands.count != 0
+        width = operands.words << exact_log2(self.config.lanes)
+        m.d.sync += [
+            row.first.eq(Mux(ranged, operands.first, 0)),
+            row.last.eq(Mux(ranged, operands.first + operands.count, width) - 1),
+            row.is_rows8.eq(operands.space == Space.ROWS8),
+        ]
+        return row
+
+    def _walk(
+        self, m: Module, begin: Signal, some: Value, row: data.View, reading: Signal, read: Signal
+    ) -> None:
         """Step through the words of the rows."""
         operands = self.instruction.p
+        shift = exact_log2(self.config.lanes)
+        first, last = row.first >> shift, row.last >> shift
         address = Signal(range(self.config.scratchpad_words), reset_less=True)
-        row = Signal.like(address, reset_less=True)
-        next_row = Signal.like(address)
+        start = Signal.like(address, reset_less=True)
+        next_start = Signal.like(address)
         words = Signal(16, reset_less=True)
         rows = Signal(16, reset_less=True)
         m.d.comb += [
-            next_row.eq(row + operands.stride),
+            next_start.eq(Mux(begin, operands.base + first, start + operands.stride)),
             self.addresses.payload.eq(address),
         ]
         with m.If(begin):
-            m.d.sync += [
-                address.eq(operands.base),
-                row.eq(operands.base),
-                words.eq(operands.words),
-                rows.eq(operands.rows),
-                reading.eq((operands.rows != 0) & (operands.words != 0)),
-            ]
-        with m.Elif(read):
+            m.d.sync += [rows.eq(operands.rows), reading.eq(some)]
+        with m.If(read):
             m.d.sync += [address.eq(address + 1), words.eq(words - 1)]
-            with m.If(words == 1):
-                m.d.sync += [
-                    address.eq(next_row),
-                    row.eq(next_row),
-                    words.eq(operands.words),
-                    rows.eq(rows - 1),
-                    reading.eq(rows != 1),
-                ]
-
-    def _send(self, m: Module, sent: Signal) -> None:
-        """Make beats of words."""
-        lanes, width = self.config.lanes, self.config.memory_width
-        is_rows8 = Signal()
-        low_bytes = Cat(element[:8] for element in self.words.payload)
-        whole = self.words.payload.as_value()
-        m.d.comb += is_rows8.eq(self.instruction.p.space == Space.ROWS8)
-        if width > lanes:
-            # Two words of int8 are one beat.
-            lower = Signal(8 * lanes, reset_less=True)
-            half = Signal()
-            m.d.comb += [
-                self.data.valid.eq(self.words.valid & (~is_rows8 | half)),
-                self.data.payload.eq(Mux(is_rows8, Cat(lower, low_bytes), whole)),
-                sent.eq(self.words.valid & self.words.ready),
-                self.words.ready.eq((is_rows8 & ~half) | self.data.ready),
+            with m.If(words == 0):
+                m.d.sync += [rows.eq(rows - 1), reading.eq(rows != 1)]
+        with m.If(begin | (read & (words == 0))):
+            m.d.sync += [
+                address.eq(next_start),
+                start.eq(next_start),
+                words.eq(last - first),
             ]
-            with m.If(sent):
-                m.d.sync += [lower.eq(low_bytes), half.eq(is_rows8 & ~half)]
-            return
-
-        index = Signal(range(2 * lanes // width))
-        last = Signal()
-        m.d.comb += [
-            last.eq(index == Mux(is_rows8, lanes // width - 1, 2 * lanes // width - 1)),
-            self.data.valid.eq(self.words.valid),
-            self.data.payload.eq(Mux(is_rows8, low_bytes, whole).word_select(index, 8 * width)),
-            sent.eq(self.data.valid & self.data.ready & last),
-            self.words.ready.eq(self.data.ready & last),
-        ]
-        with m.If(self.data.valid & self.data.ready):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))

@@ -5,7 +5,7 @@ from collections import deque
 
 from cocotb.triggers import RisingEdge
 
-__all__ = ["Subordinate", "watch_addresses", "watch_stalls"]
+__all__ = ["Subordinate", "watch_addresses", "watch_stalls", "watch_strobes"]
 
 KEPT = {
     "ar": ["araddr", "arlen", "arsize", "arburst", "arid"],
@@ -50,6 +50,17 @@ async def watch_addresses(dut, prefix: str, channel: str, width: int, bursts: li
         assert beats <= 64
         assert address // 4096 == (address + beats * width - 1) // 4096, "crosses 4 KB"
         bursts.append((address, beats))
+
+
+async def watch_strobes(dut, prefix: str, strobes: list) -> None:
+    """Collect the strobes of written beats; each must write something."""
+    names = ("wvalid", "wready", "wstrb")
+    valid, ready, strobe = (signal(dut, prefix, name) for name in names)
+    while True:
+        await RisingEdge(dut.clk)
+        if valid.value and ready.value:
+            strobes.append(strobe.value.to_unsigned())
+            assert strobes[-1], "a beat that writes nothing"
 
 
 class Subordinate:

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 import cocotb
-from axi_checks import watch_addresses, watch_stalls
+from axi_checks import watch_addresses, watch_stalls, watch_strobes
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from cocotbext.axi import AxiBus, AxiRam
@@ -63,7 +63,31 @@ class Move:
 
     @property
     def row_bytes(self) -> int:
-        return self.operands["words"] * L * (2 if self.space == Space.ROWS16 else 1)
+        return self.operands["words"] * L * self.size
+
+    @property
+    def size(self) -> int:
+        return 2 if self.space == Space.ROWS16 else 1
+
+    @property
+    def range(self) -> range:
+        """Bytes of each row that are moved."""
+        o = self.operands
+        if not o.get("count"):
+            return range(self.row_bytes)
+        return range(self.size * o["first"], self.size * (o["first"] + o["count"]))
+
+    def beats(self) -> list[tuple[int, int]]:
+        """Beats that a store accesses: address and strobe."""
+        rows = []
+        for row in range(self.operands["rows"]):
+            start = self.operands["address"] + row * self.operands["pitch"]
+            bits: dict[int, int] = {}
+            for byte in self.range:
+                place, lane = divmod(start + byte, W)
+                bits[W * place] = bits.get(W * place, 0) | 1 << lane
+            rows += bits.items()
+        return rows
 
     def words(self):
         """Memory offset, scratchpad address and exponent slot of each word."""
@@ -97,7 +121,11 @@ class Machine:
                 seen.add(slot)
             else:
                 data = bytes_of(move.space, self.words[address])
-                self.memory[offset : offset + count] = data
+                row = slot - move.operands["slot"]
+                start = move.operands["address"] + row * move.operands["pitch"]
+                for k, byte in enumerate(data, offset - start):
+                    if k in move.range:
+                        self.memory[start + k] = byte
 
 
 #: Reset does not clear the memories of the machine.
@@ -106,8 +134,6 @@ MACHINE = Machine()
 
 def random_move(opcode: Opcode, space: Space) -> Move:
     rows, words = random.choice([1, 2, 3, 5, 7]), random.choice([1, 2, 3, 5])
-    if opcode is Opcode.STORE and space is Space.ROWS8 and W > L:
-        words *= 2  # only whole beats can be written
     row_bytes = words * L * (2 if space == Space.ROWS16 else 1)
     row_bytes += -row_bytes % W
     # Contiguous, with a gap, or, for loads, all of one row or overlapping ones.
@@ -128,6 +154,15 @@ def random_move(opcode: Opcode, space: Space) -> Move:
     return Move(opcode, space, operands)
 
 
+def random_range(move: Move) -> Move:
+    """Store only some elements of each row."""
+    width = move.operands["words"] * L
+    count = random.choice([1, 2, L, width, random.randint(1, width)])
+    count = min(count, width)
+    first = random.choice([0, width - count, random.randint(0, width - count)])
+    return Move(move.opcode, move.space, move.operands | {"first": first, "count": count})
+
+
 class Bench:
     def __init__(self, dut, pauses=(0,), *, stall=0.0) -> None:
         self.dut = dut
@@ -140,6 +175,8 @@ class Bench:
         self.parameters: list[tuple[int, ...]] = []
         self.table: list[tuple[int, ...]] = []
         self.reads: list[tuple[int, int]] = []
+        self.writes: list[tuple[int, int]] = []
+        self.strobes: list[int] = []
         self.beats = 0
         Clock(dut.clk, 10, unit="ns").start()
         bus = AxiBus.from_prefix(dut, "m_axi_")
@@ -169,7 +206,8 @@ class Bench:
         for channel in ("ar", "aw", "w"):
             cocotb.start_soon(watch_stalls(dut, "m_axi", channel))
         cocotb.start_soon(watch_addresses(dut, "m_axi", "ar", W, self.reads))
-        cocotb.start_soon(watch_addresses(dut, "m_axi", "aw", W, []))
+        cocotb.start_soon(watch_addresses(dut, "m_axi", "aw", W, self.writes))
+        cocotb.start_soon(watch_strobes(dut, "m_axi", self.strobes))
         cocotb.start_soon(self.watch())
 
     async def watch(self) -> None:
@@ -215,6 +253,13 @@ class Bench:
             assert self.dut.exponent__exponent.value.to_unsigned() == expected_exponent, slot
             await self.edge
 
+    def check_beats(self, moves: list[Move]) -> None:
+        """Only what is stored is accessed, in order, byte by byte."""
+        stores = [move for move in moves if move.opcode is Opcode.STORE]
+        places = [a + k * W - BASE for a, count in self.writes for k in range(count)]
+        expected = [beat for move in stores for beat in move.beats()]
+        assert list(zip(places, self.strobes, strict=True)) == expected
+
     def check_memory(self) -> None:
         assert self.ram.read(BASE - 64, 64) == self.ram.read(BASE + SIZE, 64) == bytes(64)
         assert self.ram.read(BASE, SIZE) == bytes(MACHINE.memory)
@@ -229,10 +274,35 @@ async def moves_rows_there_and_back(dut, pauses, stall):
     moves = []
     for opcode, space in itertools.product((Opcode.LOAD, Opcode.STORE), (Space(0), Space(1))):
         moves += [random_move(opcode, space) for _ in range(7)]
+        if opcode is Opcode.STORE:
+            moves += [random_range(random_move(opcode, space)) for _ in range(14)]
     random.shuffle(moves)
     await bench.run(moves)
     await bench.check_scratchpad()
     bench.check_memory()
+    bench.check_beats(moves)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(space=[Space.ROWS16, Space.ROWS8])
+async def every_range_of_a_row_is_stored(dut, space):
+    """Two words of a row, each first element with each last one, across 4 KB."""
+    bench = Bench(dut)
+    await bench.start()
+    address = 8192 - BASE % 4096 - 2 * L
+    operands = {"words": 2, "base": 30, "stride": 3, "slot": 3, "address": address}
+    load = {"rows": 3, "pitch": 4 * L, **operands, "address": 0}
+    moves = [Move(Opcode.LOAD, Space.ROWS16, load)]
+    firsts = range(2 * L) if L <= 4 else [0, 1, L // 2, L - 1, L, L + 1, 2 * L - 1]
+    for first, end in itertools.product(firsts, range(1, 2 * L + 1)):
+        if first < end and (L <= 4 or random.random() < 0.3):
+            # With a gap, and one row behind the other.
+            pitch = random.choice([2 * L * (2 if space == Space.ROWS16 else 1), 8 * L + W])
+            ranged = {"first": first, "count": end - first, "rows": 2, "pitch": pitch}
+            moves.append(Move(Opcode.STORE, space, operands | ranged))
+    await bench.run(moves)
+    bench.check_memory()
+    bench.check_beats(moves)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -319,6 +389,9 @@ async def nothing_is_soon_done(dut):
         for name in ("rows", "words"):
             empty.append(random_move(opcode, space))
             empty[-1].operands[name] = 0
+            if opcode is Opcode.STORE:
+                empty.append(random_range(random_move(opcode, space)))
+                empty[-1].operands[name] = 0
     moves = [random_move(Opcode.LOAD, Space.ROWS16), *empty]
     moves += [random_move(Opcode.STORE, Space.ROWS8), random_move(Opcode.LOAD, Space.ROWS8)]
     await bench.run(moves)
@@ -365,6 +438,27 @@ async def a_long_store_waits_for_memory(dut, space):
     store = Move(Opcode.STORE, space, operands | {"address": SIZE // 2})
     await bench.run([load, store])
     bench.check_memory()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(space=[Space.ROWS16, Space.ROWS8])
+async def a_range_is_all_that_need_be_inside(dut, space):
+    """The beat of the last element is the last one of the window."""
+    bench = Bench(dut)
+    await bench.start()
+    size = 2 if space == Space.ROWS16 else 1
+    for words in (2, 4):
+        range_ = {"first": L - 1, "count": 2}
+        end = -(-(L + 1) * size // W) * W
+        place = {"rows": 1, "words": words, "pitch": 0, "base": 40, "stride": 0, "slot": 0}
+        move = Move(Opcode.STORE, space, place | range_ | {"address": SIZE - end})
+        await bench.run([move])
+    bench.check_memory()
+    move.operands["address"] += W
+    cocotb.start_soon(bench.store.send([move.encoded]))
+    await ClockCycles(dut.clk, 300)
+    assert dut.fault.value == Cause.OUTSIDE_WINDOW
+    assert bench.ram.read(BASE + SIZE, 4096) == bytes(4096)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -19,6 +19,12 @@ CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 W = CONFIG.memory_width
 BASE, SIZE = 0x4000_0000 + 5 * W, 0x8000
 MARGIN = 0x1000
+#: Strobe of a beat of which all bytes are written.
+ALL = (1 << W) - 1
+
+
+def beat(data: bytes, strobe: int) -> int:
+    return int.from_bytes(data, "little") | strobe << 8 * W
 
 
 class Subordinate:
@@ -85,10 +91,13 @@ class Bench:
                 assert self.dut.beat.value
                 begun = not last
 
-    def send(self, runs: list[tuple[int, bytes]]):
+    def send(self, runs: list[tuple[int, bytes]], strobes: list[int] | None = None):
+        """Write whole beats, or the bytes of each that its strobe names."""
         words = [data[k : k + W] for _, data in runs for k in range(0, len(data), W)]
+        strobes = [ALL] * len(words) if strobes is None else strobes
         cocotb.start_soon(self.requests.send(a | len(data) // W << 32 for a, data in runs))
-        return cocotb.start_soon(self.data.send(int.from_bytes(w, "little") for w in words))
+        beats = zip(words, strobes, strict=True)
+        return cocotb.start_soon(self.data.send(beat(*each) for each in beats))
 
     async def until_idle(self) -> None:
         await ClockCycles(self.dut.clk, 2)
@@ -110,10 +119,15 @@ async def every_byte_arrives_and_no_other_changes(dut, stall, pauses):
     for _ in range(20):
         beats = random.choice([1, 2, random.randrange(1, 100)])
         runs.append((random.randrange(SIZE // W - beats + 1) * W, random.randbytes(beats * W)))
-    await bench.send(runs)
+    places = [address + k for address, data in runs for k in range(0, len(data), W)]
+    strobes = [random.choice([ALL, 1, random.randint(0, ALL)]) for _ in places]
+    await bench.send(runs, strobes)
     await bench.until_idle()
-    for address, data in runs:
-        expected[MARGIN + address : MARGIN + address + len(data)] = data
+    words = [data[k : k + W] for _, data in runs for k in range(0, len(data), W)]
+    for place, word, strobe in zip(places, words, strobes, strict=True):
+        for k in range(W):
+            if strobe >> k & 1:
+                expected[MARGIN + place + k] = word[k]
     assert ram.read(BASE - MARGIN, len(expected)) == bytes(expected)
     assert dut.fault.value == Cause.NONE
     assert bench.beats == sum(len(data) for _, data in runs) // W == sum(n for _, n in bench.bursts)
@@ -191,7 +205,7 @@ async def a_silent_memory_is_a_fault(dut, deaf):
     await ClockCycles(dut.clk, 2 * CONFIG.watchdog_cycles)
     assert dut.fault.value == Cause.NONE
     memory.deaf = (deaf,)
-    await bench.data.send([1, 2, 3])
+    await bench.data.send(beat(bytes(W), ALL) for _ in range(3))
     await ClockCycles(dut.clk, CONFIG.watchdog_cycles - 5)
     assert dut.fault.value == Cause.NONE
     await ClockCycles(dut.clk, 30)
