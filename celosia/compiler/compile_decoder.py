@@ -79,15 +79,17 @@ def compile_decoder(
     with threadpool_limits(1, user_api="blas"):
         samples = decoder_samples(decoder) if samples is None else samples
         ranges = find_decoder_ranges(decoder, samples)
-        choice = _choose(decoder, samples, ranges, config, precision)
-    model = quantise_decoder(decoder, ranges, config, choice.precision)
+        choice = _choose(decoder, samples, ranges, config) if precision == "auto" else None
+    chosen = dict.fromkeys(matrices(decoder), precision) if choice is None else choice.precision
+    model = quantise_decoder(decoder, ranges, config, chosen)
     program = emit_decoder(model, config, context=context, sequences=sequences, block=block)
-    found = {
-        "asked": precision,
-        "divergence_a8w8": choice.plain,
-        "divergence": choice.reached,
-        "steps": choice.steps,
-    }
+    found: dict[str, object] = {"asked": precision}
+    if choice is not None:
+        found |= {
+            "divergence_a8w8": choice.plain,
+            "divergence": choice.reached,
+            "steps": choice.steps,
+        }
     return replace(program, extra={**program.extra, "precision": found})
 
 
@@ -96,12 +98,9 @@ def _choose(
     samples: Sequence[NDArray[np.integer]],
     ranges: DecoderCalibration,
     config: MachineConfig,
-    precision: str,
 ) -> Choice:
-    """Return the precision that was asked for, or choose it for each matrix."""
+    """Choose the precision of each matrix; without wide accumulators there is no choice."""
     parts = matrices(decoder)
-    if precision != "auto":
-        return Choice(dict.fromkeys(parts, precision), 0.0, 0.0, [])
     scales = {name: ranges.scale(rows_of(name)) for name in parts}
     measure = divergence(decoder, samples, scales.__getitem__)
     narrow = config.accumulator_width < WIDE_ACCUMULATORS

@@ -54,18 +54,25 @@ class HeadShape:
 
     @classmethod
     def of(cls, part: GroupedAttention, config: MachineConfig) -> "HeadShape":
-        """Return the shape of an attention on a machine; rows of keys are whole beats."""
+        """Return the shape of an attention on a machine; heads are whole words and beats."""
         unit = max(config.lanes, config.memory_width)
         d_tiles, v_tiles = (ceil_div(part.head_dim, n) for n in (config.rows, config.columns))
+        words, v_words = (
+            ceil_div(elements, unit) * unit // config.lanes
+            for elements in (
+                d_tiles * config.rows,
+                max(v_tiles * config.columns, d_tiles * config.rows),
+            )
+        )
         return cls(
             part.heads,
             part.kv_heads,
             part.head_dim,
             d_tiles,
-            ceil_div(d_tiles * config.rows, unit) * unit // config.lanes,
+            words,
             v_tiles,
             v_tiles * config.columns,
-            ceil_div(max(v_tiles * config.columns, d_tiles * config.rows), config.lanes),
+            v_words,
             d_tiles,
         )
 
@@ -161,7 +168,7 @@ class _DecoderPlacer(Placer):
     def rms(self, part: QuantisedNorm) -> PlacedNorm:
         return replace(self.norm(part), rms=True)
 
-    def block(self, part: QuantisedDecoderBlock, attention: GroupedAttention) -> PlacedDecoderBlock:
+    def layer(self, part: QuantisedDecoderBlock, attention: GroupedAttention) -> PlacedDecoderBlock:
         shape = HeadShape.of(attention, self.config)
         width = shape.words * self.config.lanes
         return PlacedDecoderBlock(
@@ -213,7 +220,7 @@ def place_decoder(
     turns[:, : attention.head_dim] = rope_rows(decoder, attention.head_dim)
     return PlacedDecoder(
         tuple(
-            placer.block(part, block.attention)
+            placer.layer(part, block.attention)
             for part, block in zip(model.blocks, decoder.blocks, strict=True)
         ),
         placer.rows("rope", turns),

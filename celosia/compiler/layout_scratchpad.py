@@ -82,7 +82,9 @@ class Arena:
             if start + count <= ends[low]:
                 self._cut(low, ends[low], start, count)
                 return start
-        raise OutOfSpace(self.what, self.used + count, self.size)
+        # What is free may lie in pieces: count what would have to be behind the end.
+        tail = sum(high - low for low, high in self.free if high == self.size)
+        raise OutOfSpace(self.what, self.size - tail + count, self.size)
 
     def _cut(self, low: int, high: int, start: int, count: int) -> None:
         self.free.remove((low, high))

@@ -202,6 +202,12 @@ class _Quantiser:
         """
         chosen = self.precision.get(key, "A8W8")
         wide, twice = chosen.startswith("A16"), chosen.endswith("W16")
+        if wide and self.config.accumulator_width < WIDE_ACCUMULATORS:
+            raise ModelError(
+                f"{linear.name}: precision {chosen} needs accumulators of {WIDE_ACCUMULATORS} "
+                f"bits, but configuration {self.config.name!r} has "
+                f"{self.config.accumulator_width}; raise accumulator_width or take A8W8"
+            )
         finer = KEY_SHIFT if narrow and twice else 0
         main = quantise_linear(
             linear, in_scale, out_scale / 2.0**finer, self.config, r_shift=r_shift, wide=wide
