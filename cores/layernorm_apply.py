@@ -1,34 +1,23 @@
-"""Second pass over a row: elements normalised, scaled and offset."""
+"""Second pass of a norm: an element in its normal form."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.cores.arith import delayed, saturate
-from celosia.cores.layernorm_chunks import Chunk
+from celosia.cores.arith import delayed
 from celosia.cores.layernorm_scale import RowScale
 from celosia.cores.multiply import Multiplier
-from celosia.cores.requant_scale import RoundingShifter
 
-__all__ = ["MAX_SHIFT", "Element", "NormLane", "RowNormaliser"]
-
-#: Larger shifts act as this one: it makes 0 of every product.
-MAX_SHIFT = 36
-
-
-class Element(data.Struct):
-    """An element with the gain and the offset of its column."""
-
-    x: signed(16)
-    gamma: signed(16)
-    beta: signed(16)
+__all__ = ["ElementNormaliser"]
 
 
 class ElementNormaliser(wiring.Component):
     """`zq = rnd(16·(x + 32768 - mean)·gain - offset, shift)`, `latency` cycles later.
 
-    One element per cycle. The result fits 20 bits, since no element is further from the mean than
-    `sqrt(n - 1)` deviations.
+    One element per cycle. The result fits 20 bits: of n elements, none is further from the mean
+    than `sqrt(n - 1)` deviations, nor further from 0 than `sqrt(n)` roots of the mean square.
+
+    The multiplier can be lent to others, who get `product` instead.
 
     Members
     -------
@@ -38,6 +27,12 @@ class ElementNormaliser(wiring.Component):
         Scale of its row, in the same cycle.
     zq : Out(signed(20))
         Normal form, 12 fraction bits.
+    lent : In(1)
+        The multiplier is lent; constant while there are elements.
+    a, b : In(signed(16))
+        Factors, if it is.
+    product : Out(signed(32))
+        Their product, `Multiplier.latency` cycles later.
     """
 
     #: Cycles from element to normal form.
@@ -46,12 +41,20 @@ class ElementNormaliser(wiring.Component):
     x: Signal
     scale: RowScale
     zq: Signal
+    lent: Signal
+    a: Signal
+    b: Signal
+    product: Signal
 
     def __init__(self) -> None:
         super().__init__({
             "x": In(signed(16)),
             "scale": In(RowScale),
             "zq": Out(signed(20)),
+            "lent": In(1),
+            "a": In(signed(16)),
+            "b": In(signed(16)),
+            "product": Out(signed(32)),
         })
 
     def elaborate(self, platform) -> Module:
@@ -63,9 +66,10 @@ class ElementNormaliser(wiring.Component):
         raised = Cat(self.x[:15], ~self.x[15])
         m.d.sync += difference.eq(raised - self.scale.mean)
         m.d.comb += [
-            multiplier.a.eq(difference),
-            multiplier.b.eq(delayed(m, self.scale.gain, 1, "gain")),
+            multiplier.a.eq(Mux(self.lent, self.a, difference)),
+            multiplier.b.eq(Mux(self.lent, self.b, delayed(m, self.scale.gain, 1, "gain"))),
             multiplier.b_enable.eq(1),
+            self.product.eq(multiplier.product),
         ]
 
         # Stage 5: the mean's fraction. Below the point, a bit to round with.
@@ -90,181 +94,5 @@ class ElementNormaliser(wiring.Component):
         zq = Signal(signed(20), reset_less=True)
         m.d.sync += zq.eq((quotient + 1) >> 1)
         m.d.comb += self.zq.eq(zq)
-
-        return m
-
-
-class NormLane(wiring.Component):
-    """One lane: `y = sat16(rnd(zq·gamma, shift) + beta)`, `latency` cycles later; one per cycle.
-
-    Two 18-bit multipliers.
-
-    Members
-    -------
-    element : In(Element)
-        Element, gain and offset.
-    scale : In(RowScale)
-        Scale of the row, in the same cycle.
-    enable : In(1)
-        The element lies inside the row; `y` is 0 otherwise.
-    shift : In(range(MAX_SHIFT + 1))
-        Right shift after the gain; constant while there are elements.
-    y : Out(signed(16))
-        Result.
-    """
-
-    #: Cycles from element to result.
-    latency = ElementNormaliser.latency + Multiplier.latency + 1 + RoundingShifter.latency + 2
-
-    element: Element
-    scale: RowScale
-    enable: Signal
-    shift: Signal
-    y: Signal
-
-    def __init__(self) -> None:
-        super().__init__({
-            "element": In(Element),
-            "scale": In(RowScale),
-            "enable": In(1),
-            "shift": In(range(MAX_SHIFT + 1)),
-            "y": Out(signed(16)),
-        })
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        m.submodules.normaliser = normaliser = ElementNormaliser()
-        # The upper 18 bits of zq go to a multiplier, the lower two do not need one.
-        m.submodules.upper = upper = Multiplier(18, 16)
-        m.submodules.shifter = shifter = RoundingShifter(36)
-
-        zq = normaliser.zq
-        gamma = delayed(m, self.element.gamma, normaliser.latency, "gamma")
-        once = Mux(zq[0], gamma, 0)
-        twice = Mux(zq[1], gamma, 0)
-        lower = Signal(signed(18), reset_less=True)
-        product = Signal(signed(36), reset_less=True)
-        m.d.sync += [
-            lower.eq(once + (twice << 1)),
-            product.eq((upper.product << 2) + delayed(m, lower, upper.latency - 1, "lower")),
-        ]
-        m.d.comb += [
-            normaliser.x.eq(self.element.x),
-            normaliser.scale.eq(self.scale),
-            upper.a.eq(zq[2:].as_signed()),
-            upper.b.eq(gamma),
-            upper.b_enable.eq(1),
-            shifter.value.eq(product),
-            shifter.shift.eq(self.shift),
-        ]
-
-        # Sum and saturation.
-        total = Signal(signed(19), reset_less=True)
-        y = Signal(signed(16), reset_less=True)
-        beta = delayed(m, self.element.beta, self.latency - 2, "beta")
-        enable = delayed(m, self.enable, self.latency - 1, "enable")
-        m.d.sync += [
-            total.eq(shifter.quotient + beta + shifter.half),
-            y.eq(Mux(enable, saturate(total, 16), 0)),
-        ]
-        m.d.comb += self.y.eq(y)
-
-        return m
-
-
-class RowNormaliser(wiring.Component):
-    """Normalises rows, one chunk per cycle, and gathers the results into words.
-
-    A row is begun when its scale is there, which is taken with the last chunk. A word comes
-    `latency` cycles after its last chunk, through a queue with room for all words under way;
-    a word is only begun when there is room in it.
-
-    Parameters
-    ----------
-    word_lanes, chunk_lanes : int
-        Lanes of a word and of a chunk, powers of two.
-
-    Members
-    -------
-    shift : In(range(MAX_SHIFT + 1))
-        Right shift after the gain; constant while there are rows.
-    scales : In(stream.Signature(RowScale))
-        Scale of each row.
-    i : In(stream.Signature(Chunk(Element, chunk_lanes)))
-        Chunks, row by row.
-    o : Out(stream.Signature(data.ArrayLayout(signed(16), word_lanes)))
-        Words of the result; lanes that were not enabled are 0.
-    """
-
-    shift: Signal
-    scales: stream.Interface
-    i: stream.Interface
-    o: stream.Interface
-
-    #: Cycles from the last chunk of a word to the word.
-    latency = NormLane.latency + 2
-
-    def __init__(self, word_lanes: int, chunk_lanes: int) -> None:
-        self.word_lanes = word_lanes
-        self.chunk_lanes = chunk_lanes
-        super().__init__({
-            "shift": In(range(MAX_SHIFT + 1)),
-            "scales": In(stream.Signature(RowScale)),
-            "i": In(stream.Signature(Chunk(Element, chunk_lanes))),
-            "o": Out(stream.Signature(data.ArrayLayout(signed(16), word_lanes))),
-        })
-
-    @property
-    def depth(self) -> int:
-        """Words under way at full rate, and one that waits."""
-        return -(-(self.latency + 1) * self.chunk_lanes // self.word_lanes) + 2
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        chunk = self.i.payload
-
-        # The first chunk of a word reserves room for it.
-        free = Signal(range(self.depth + 1), init=self.depth)
-        begun = Signal()
-        allowed = Signal()
-        take = Signal()
-        m.d.comb += [
-            allowed.eq(self.scales.valid & (begun | (free != 0))),
-            self.i.ready.eq(allowed),
-            take.eq(self.i.valid & allowed),
-            self.scales.ready.eq(take & chunk.last),
-        ]
-        with m.If(take):
-            m.d.sync += begun.eq(~chunk.last_in_word)
-        m.d.sync += free.eq(free - (take & ~begun) + (self.o.valid & self.o.ready))
-
-        results = []
-        for index in range(self.chunk_lanes):
-            m.submodules[f"lane_{index}"] = lane = NormLane()
-            m.d.comb += [
-                lane.element.eq(chunk.lanes[index]),
-                lane.scale.eq(self.scales.payload),
-                lane.enable.eq(chunk.enables[index]),
-                lane.shift.eq(self.shift),
-            ]
-            results.append(lane.y)
-
-        # The word moves down by a chunk at a time.
-        valid = delayed(m, take, NormLane.latency, "valid", reset_less=False)
-        last = delayed(m, chunk.last_in_word, NormLane.latency, "last")
-        word = Signal(16 * self.word_lanes, reset_less=True)
-        ended = Signal()
-        with m.If(valid):
-            m.d.sync += word.eq(Cat(word[16 * self.chunk_lanes :], *results))
-        m.d.sync += ended.eq(valid & last)
-
-        m.submodules.queue = queue = fifo.SyncFIFO(width=len(word), depth=self.depth)
-        m.d.comb += [
-            queue.w_data.eq(word),
-            queue.w_en.eq(ended),
-            self.o.payload.as_value().eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
-        ]
 
         return m

@@ -41,7 +41,7 @@ class RowChunker(wiring.Component):
 
     Members
     -------
-    n : In(13)
+    n : In(16)
         Elements of a row, at least 1; constant while there are rows.
     words : In(16)
         Words of a row, at least 1; constant while there are rows.
@@ -60,7 +60,7 @@ class RowChunker(wiring.Component):
         self.word_lanes = word_lanes
         self.chunk_lanes = chunk_lanes
         super().__init__({
-            "n": In(13),
+            "n": In(16),
             "words": In(16),
             "i": In(stream.Signature(data.ArrayLayout(lane, word_lanes))),
             "o": Out(stream.Signature(Chunk(lane, chunk_lanes))),
@@ -96,7 +96,7 @@ class RowChunker(wiring.Component):
 
         # Elements and words left in the row. Before a row, and before the first one in every cycle,
         # they are set anew.
-        left = Signal(13, reset_less=True)
+        left = Signal(16, reset_less=True)
         words_left = Signal(16, reset_less=True)
         first = Signal(init=1)
         m.d.comb += [

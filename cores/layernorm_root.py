@@ -34,7 +34,7 @@ class Root(data.Struct):
 
 
 class RowVariance(wiring.Component):
-    """Mean, and `v = n·S2 - S1² + epsilon`, of a row; one row in 40 cycles.
+    """Mean, and `v = n·S2 - S1² + epsilon`, of a row; one row in 40 cycles. With `rms`, S1 = 0.
 
     Members
     -------
@@ -42,6 +42,8 @@ class RowVariance(wiring.Component):
         Elements of a row, 1 to 4096; constant while there are rows.
     epsilon : In(32)
         At least 1; constant while there are rows.
+    rms : In(1)
+        The elements' sum counts as 0; constant while there are rows.
     i : In(stream.Signature(Sums))
         Sums of rows.
     o : Out(stream.Signature(Variance))
@@ -50,6 +52,7 @@ class RowVariance(wiring.Component):
 
     n: Signal
     epsilon: Signal
+    rms: Signal
     i: stream.Interface
     o: stream.Interface
 
@@ -57,6 +60,7 @@ class RowVariance(wiring.Component):
         super().__init__({
             "n": In(13),
             "epsilon": In(32),
+            "rms": In(1),
             "i": In(stream.Signature(Sums)),
             "o": Out(stream.Signature(Variance)),
         })
@@ -70,9 +74,11 @@ class RowVariance(wiring.Component):
 
         # The upper half of the dividend is less than n, since the mean is less than 2^16.
         take = Signal()
+        offset = Signal.like(sums.offset)
         m.d.comb += [
+            offset.eq(Mux(self.rms, self.n << 15, sums.offset)),
             take.eq(self.i.valid & self.i.ready),
-            Cat(mean.i.payload.low, mean.i.payload.high).eq(sums.offset << MEAN_FRACTION),
+            Cat(mean.i.payload.low, mean.i.payload.high).eq(offset << MEAN_FRACTION),
             mean.i.payload.divisor.eq(self.n),
             mean.i.valid.eq(take),
             scaled.i.payload.a.eq(sums.squares),
@@ -111,7 +117,7 @@ class RowVariance(wiring.Component):
             self.o.valid.eq(fsm.ongoing("GIVE")),
         ]
         with m.If(take):
-            m.d.sync += total.eq(sums.offset - (self.n << 15))
+            m.d.sync += total.eq(offset - (self.n << 15))
         v = self.o.payload.v
         with m.If(done):
             m.d.sync += [

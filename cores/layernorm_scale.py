@@ -133,6 +133,8 @@ class RowScaler(wiring.Component):
         Elements of a row, 1 to 4096; constant from the first word of the first row on.
     epsilon : In(32)
         At least 1; constant while there are rows.
+    rms : In(1)
+        The mean counts as 0; constant while there are rows.
     i : In(stream.Signature(Sums))
         Sums of rows.
     o : Out(stream.Signature(RowScale))
@@ -148,6 +150,7 @@ class RowScaler(wiring.Component):
 
     n: Signal
     epsilon: Signal
+    rms: Signal
     i: stream.Interface
     o: stream.Interface
     found: Signal
@@ -156,6 +159,7 @@ class RowScaler(wiring.Component):
         super().__init__({
             "n": In(13),
             "epsilon": In(32),
+            "rms": In(1),
             "i": In(stream.Signature(Sums)),
             "o": Out(stream.Signature(RowScale)),
             "found": Out(1),
@@ -175,6 +179,7 @@ class RowScaler(wiring.Component):
         m.d.comb += [
             variance.n.eq(self.n),
             variance.epsilon.eq(self.epsilon),
+            variance.rms.eq(self.rms),
             gain.n.eq(self.n),
             queue.w_data.eq(scale),
             queue.w_en.eq(gain.o.valid),

@@ -8,7 +8,7 @@ from celosia.golden.fixed import IntArray
 from celosia.golden.layernorm import MAX_ELEMENTS, layernorm
 from celosia.golden.matmul import check_range
 from celosia.golden.memory import MachineState
-from celosia.golden.multiply import MAX_SHIFT, multiply
+from celosia.golden.multiply_rows import MAX_SHIFT, multiply_rows
 from celosia.isa import Flag, Instruction
 
 __all__ = ["execute_argmax", "execute_multiply", "execute_norm"]
@@ -51,7 +51,7 @@ def execute_multiply(state: MachineState, instruction: Instruction) -> None:
     pad.check_apart("w", pad.addresses(*w), written)
 
     columns = np.arange(width) % w[3]
-    values = multiply(
+    values = multiply_rows(
         pad.read(instruction["x_base"], instruction["x_stride"], m, width),
         pad.read(*w)[:, columns],
         shift=shift,

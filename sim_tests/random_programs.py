@@ -172,6 +172,7 @@ class Writer:
         x_tensor = self.tensor("x", x)
         self.add(
             Opcode.NORM,
+            self.flags(F.RMS),
             m=self.count(16),
             n=int(self.rng.integers(max(low, 2), words * self.config.lanes + 1)),
             words=words,
@@ -181,6 +182,37 @@ class Writer:
             beta=t["g_base"] + self.stride,
             shift=int(self.rng.integers(10, 20)),
             epsilon=self.count(1 << 20),
+            **self.tensor("y", y),
+        )
+
+    def multiply(self, x: int, w: int, y: int) -> None:
+        y = x if self.rng.random() < 0.3 else y  # in place
+        x_tensor, w_tensor, words = self.tensor("x", x), self.tensor("w", w), self.count(WORDS)
+        self.add(
+            Opcode.MULTIPLY,
+            self.flags(F.NARROW, F.KEEP_EXPONENT, F.COMPLEX),
+            m=self.count(16),
+            words=words,
+            x_base=x_tensor["x_base"],
+            x_stride=x_tensor["x_stride"],
+            period=int(self.rng.integers(0, words + 1)),
+            w_base=w_tensor["w_base"],
+            w_stride=int(self.rng.choice([0, self.stride])),
+            shift=int(self.rng.integers(8, 24)),
+            **self.tensor("y", y),
+        )
+
+    def argmax(self, x: int, y: int) -> None:
+        x_tensor, words = self.tensor("x", x), self.count(WORDS)
+        self.add(
+            Opcode.ARGMAX,
+            self.flags(F.CONTINUE),
+            m=self.count(16),
+            n=self.count(words * self.config.lanes),
+            words=words,
+            x_base=x_tensor["x_base"],
+            x_stride=x_tensor["x_stride"],
+            first=self.count(1 << 17),
             **self.tensor("y", y),
         )
 
@@ -209,7 +241,8 @@ def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarr
     for _ in range(length):
         a, b, c, d = (int(i) for i in rng.permutation(4))
         kind = rng.choice(
-            ["matmul", "attend", "norm", "load", "store"], p=[0.35, 0.25, 0.2, 0.1, 0.1]
+            ["matmul", "attend", "norm", "multiply", "argmax", "load", "store"],
+            p=[0.3, 0.23, 0.12, 0.12, 0.07, 0.08, 0.08],
         )
         if kind == "matmul":
             writer.matmul(a, b, c, d)
@@ -219,6 +252,10 @@ def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarr
                 writer.attend(b, a, c, d, brief=True)
         elif kind == "norm":
             writer.norm(a, b, c)
+        elif kind == "multiply":
+            writer.multiply(a, b, c)
+        elif kind == "argmax":
+            writer.argmax(a, b)
         elif kind == "load":
             writer.load(a)
         if kind != "load" and writer.result + 20 * WORDS * config.word_bytes <= RESULTS + room:

@@ -1,4 +1,4 @@
-"""Bench of LayerNorm: rows of all kinds, stalls at every end, rows in their cycles."""
+"""Bench of RowFunctions with norms: rows of all kinds, stalls at every end, and their cycles."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pipelines import packed
 from streams import Sink, Source
 
 from celosia.config import MachineConfig
-from celosia.cores.layernorm import LayerNorm, NormParameters
+from celosia.cores.row_functions import RowFunction, RowFunctions, RowParameters
 from celosia.golden.layernorm import layernorm
 
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
@@ -32,6 +32,7 @@ class Batch:
         shift: int,
         epsilon: int,
         more_words: int = 0,
+        rms: bool = False,
         rows: list[list[int]] | None = None,
     ) -> None:
         self.words = -(-n // LANES) + more_words
@@ -42,25 +43,27 @@ class Batch:
         x[:, :n] = norm_rows(rng, m, n) if rows is None else rows
         columns[:, :n] = norm_columns(rng, n, shift)
         gamma, beta = columns
-        self.parameters = {"n": n, "words": self.words, "shift": shift, "epsilon": epsilon}
+        self.parameters = {"function": RowFunction.NORM, "n": n, "words": self.words}
+        self.parameters |= {"shift": shift, "epsilon": epsilon, "rms": rms}
         self.rows = [packed(word, 16) for word in x.reshape(-1, LANES)]
         elements = np.stack(np.broadcast_arrays(x, gamma, beta), axis=-1)
         self.elements = [packed(word, 16) for word in elements.reshape(-1, 3 * LANES)]
         y = np.zeros_like(x)
-        y[:, :n] = layernorm(x[:, :n], gamma[:n], beta[:n], shift=shift, epsilon=epsilon)
+        scale = {"shift": shift, "epsilon": epsilon, "rms": rms}
+        y[:, :n] = layernorm(x[:, :n], gamma[:n], beta[:n], **scale)
         self.expected = [packed(word, 16) for word in y.reshape(-1, LANES)]
 
 
 async def start(dut, batch: Batch) -> None:
     Clock(dut.clk, 10, unit="ns").start()
-    dut.parameters.value = NormParameters.const(batch.parameters).as_value().value
+    dut.parameters.value = RowParameters.const(batch.parameters).as_value().value
     dut.rst.value = 1
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
 
 
 async def run(dut, batch: Batch, *, stall: float, sink_stall: float) -> None:
-    dut.parameters.value = NormParameters.const(batch.parameters).as_value().value
+    dut.parameters.value = RowParameters.const(batch.parameters).as_value().value
     await RisingEdge(dut.clk)
     cocotb.start_soon(Source(dut, "rows", stall=stall).send(batch.rows))
     cocotb.start_soon(Source(dut, "elements", stall=stall).send(batch.elements))
@@ -73,7 +76,8 @@ async def run(dut, batch: Batch, *, stall: float, sink_stall: float) -> None:
 @cocotb.parametrize(stall=[0.0, 0.6], sink_stall=[0.0, 0.6, 0.95])
 async def matches_golden(dut, stall, sink_stall):
     batches = [
-        Batch(12, n, shift=shift, epsilon=epsilon, more_words=more)
+        Batch(12, n, shift=shift, epsilon=epsilon, more_words=more, rms=rms)
+        for rms in (False, True)
         for n, shift, epsilon, more in [
             (1, 4, 1, 0),
             (2, 12, 1, 0),  # down to the smallest variance of elements that differ
@@ -97,8 +101,12 @@ async def clips_the_gain(dut):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def holds_the_longest_row(dut):
-    batch = Batch(2, 4096, shift=13, epsilon=1)
+@cocotb.parametrize(rms=[False, True])
+async def holds_the_longest_row(dut, rms):
+    # Without a mean, -32768 everywhere gives the largest sums there are.
+    batch = Batch(
+        2, 4096, shift=13, epsilon=1, rms=rms, rows=[[-32768] * 4096] * 2 if rms else None
+    )
     await start(dut, batch)
     await run(dut, batch, stall=0.0, sink_stall=0.0)
 
@@ -121,7 +129,7 @@ async def keeps_its_rate(dut, n):
             cycles.append(cycle)
     ends = np.array(cycles[batch.words - 1 :: batch.words])
     per_word = LANES // CONFIG.vector_lanes
-    expected = max(batch.words * per_word, LayerNorm.ROW_CYCLES)
+    expected = max(batch.words * per_word, RowFunctions.ROW_CYCLES)
     # The root of one row may take nine cycles more than that of another.
     assert ends[-1] - ends[8] <= (len(ends) - 9) * expected + 9
     # Of the first row: two passes, and the scalars.

@@ -12,7 +12,7 @@ from celosia.errors import ProgramError
 from celosia.golden.argmax import argmax
 from celosia.golden.layernorm import layernorm, normalise, row_scale
 from celosia.golden.machine import GoldenMachine
-from celosia.golden.multiply import multiply
+from celosia.golden.multiply_rows import multiply_rows
 from celosia.isa import Flag
 
 F = Flag
@@ -97,7 +97,7 @@ def test_rms(config, n, in_place):
 
 def test_multiply_by_hand():
     x = [100, -100, HIGH, LOW, LOW, 3]
-    assert multiply(x, [3, 3, HIGH, HIGH, LOW, 1], shift=1).tolist() == [
+    assert multiply_rows(x, [3, 3, HIGH, HIGH, LOW, 1], shift=1).tolist() == [
         150,
         -150,
         HIGH,
@@ -105,15 +105,19 @@ def test_multiply_by_hand():
         HIGH,
         2,  # 1.5 is rounded up
     ]
-    assert multiply([-3], [1], shift=1).tolist() == [-1]  # -1.5 too
-    assert multiply([LOW, LOW, HIGH], [LOW, HIGH, 1], shift=15).tolist() == [HIGH, -HIGH, 1]
-    assert multiply([LOW, LOW], [LOW, HIGH], shift=31).tolist() == [1, 0]  # -0.49998
-    assert multiply([127, 128, -129], [1, 1, 1], shift=0, narrow=True).tolist() == [127, 127, -128]
+    assert multiply_rows([-3], [1], shift=1).tolist() == [-1]  # -1.5 too
+    assert multiply_rows([LOW, LOW, HIGH], [LOW, HIGH, 1], shift=15).tolist() == [HIGH, -HIGH, 1]
+    assert multiply_rows([LOW, LOW], [LOW, HIGH], shift=31).tolist() == [1, 0]  # -0.49998
+    assert multiply_rows([127, 128, -129], [1, 1, 1], shift=0, narrow=True).tolist() == [
+        127,
+        127,
+        -128,
+    ]
 
 
 def test_complex_by_hand():
     def product(x, w, shift=0):
-        return multiply(x, w, shift=shift, complex_=True).tolist()
+        return multiply_rows(x, w, shift=shift, complex_=True).tolist()
 
     assert product([1, 2, 3, -4], [5, 7, 0, 1]) == [5 - 14, 7 + 10, 4, 3]
     # Two products are summed before they are rounded, and the sum has 33 bits.
@@ -132,7 +136,7 @@ def test_complex_turns_like_floats(degrees):
     turn = np.exp(1j * np.radians(degrees) * np.arange(1, 17))
     w = np.clip(np.rint(turn.view(np.float64) * (1 << 15)), LOW, HIGH).astype(np.int64)
     exact = (x.astype(np.float64).view(np.complex128) * turn).view(np.float64)
-    y = multiply(x, np.broadcast_to(w, x.shape), shift=15, complex_=True)
+    y = multiply_rows(x, np.broadcast_to(w, x.shape), shift=15, complex_=True)
     assert np.abs(y - exact).max() < 2
 
 
@@ -253,14 +257,17 @@ def test_undefined_operands_are_refused(ins, message):
 
 def test_twins_reject_wrong_operands():
     for call, message in [
-        (lambda: multiply([32768], [0], shift=0), "^x must be between -32768 and 32767, not 32768"),
         (
-            lambda: multiply([0], [-32769], shift=0),
+            lambda: multiply_rows([32768], [0], shift=0),
+            "^x must be between -32768 and 32767, not 32768",
+        ),
+        (
+            lambda: multiply_rows([0], [-32769], shift=0),
             "^w must be between -32768 and 32767, not -3276",
         ),
-        (lambda: multiply([0], [0], shift=32), "^shift must be between 0 and 31, not 32$"),
+        (lambda: multiply_rows([0], [0], shift=32), "^shift must be between 0 and 31, not 32$"),
         (
-            lambda: multiply([0], [0], shift=0, complex_=True),
+            lambda: multiply_rows([0], [0], shift=0, complex_=True),
             "^rows of complex numbers must have an even width, not 1$",
         ),
         (lambda: argmax([[]]), "^rows must have at least 1 element, not 0$"),

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""LayerNorm against its twin, and the twin against float64 and Python's integers."""
+"""LayerNorm and RMSNorm against their twin, and the twin against float64 and Python's integers."""
 
 import json
 from fractions import Fraction
@@ -11,9 +11,9 @@ from harness import simulate
 from norms import CLIPPED_EPSILON, CLIPPED_ROWS, norm_columns, norm_rows
 
 from celosia.config import PRESETS, MachineConfig
-from celosia.cores.layernorm import LayerNorm
-from celosia.cores.layernorm_apply import MAX_SHIFT as CORE_MAX_SHIFT
-from celosia.cores.layernorm_apply import NormLane
+from celosia.cores.multiply_lane import MAX_SHIFT as CORE_MAX_SHIFT
+from celosia.cores.multiply_lane import MultiplyLane
+from celosia.cores.row_functions import RowFunctions
 from celosia.golden.layernorm import MAX_ELEMENTS, MAX_SHIFT, layernorm, normalise, row_scale
 
 
@@ -26,8 +26,8 @@ def sized(lanes: int, vector_lanes: int) -> MachineConfig:
 @pytest.mark.parametrize(("lanes", "vector_lanes"), [(8, 2), (4, 4), (16, 16), (4, 1)])
 def test_matches_golden(lanes, vector_lanes, tmp_path):
     config = sized(lanes, vector_lanes)
-    assert NormLane.latency == 17
-    simulate(LayerNorm(config), "tb_layernorm", tmp_path, CONFIG=json.dumps(config.to_dict()))
+    assert MultiplyLane.latency == 17
+    simulate(RowFunctions(config), "tb_layernorm", tmp_path, CONFIG=json.dumps(config.to_dict()))
 
 
 def all_kinds(n: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from celosia.platforms.ulx3s import BoardTop
 __all__ = ["CORES", "check_fit", "needed_resources", "synthesize_board", "synthesize_core"]
 
 #: Cores that are measured alone.
-CORES = ("systolic", "requant", "activation", "softmax", "layernorm")
+CORES = ("systolic", "requant", "activation", "softmax", "vector")
 #: Modules of which the parts are reported too.
 OPENED = ("", "machine", "machine.matrix")
 #: Shapes of one block RAM: width, depth.
@@ -238,8 +238,8 @@ def synthesize_core(
 def _core(name: str, config: MachineConfig) -> Any:
     """Return a core, with one bit of tag where it has a tag."""
     from celosia.cores.activation import TableActivation
-    from celosia.cores.layernorm import LayerNorm
     from celosia.cores.requant import Requantiser
+    from celosia.cores.row_functions import RowFunctions
     from celosia.cores.softmax import StreamingSoftmax
     from celosia.cores.systolic import SystolicArray
 
@@ -252,6 +252,6 @@ def _core(name: str, config: MachineConfig) -> Any:
             return TableActivation(config, 1)
         case "softmax":
             return StreamingSoftmax(config)
-        case "layernorm":
-            return LayerNorm(config)
+        case "vector":
+            return RowFunctions(config)
     raise ConfigError(f"core {name!r} is not known; known: {', '.join(CORES)}")

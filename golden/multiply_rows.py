@@ -5,13 +5,13 @@ from numpy.typing import ArrayLike
 
 from celosia.golden.fixed import IntArray, checked, rnd, saturate
 
-__all__ = ["MAX_SHIFT", "multiply"]
+__all__ = ["MAX_SHIFT", "multiply_rows"]
 
 #: Largest shift of a product.
 MAX_SHIFT = 31
 
 
-def multiply(
+def multiply_rows(
     x: ArrayLike, w: ArrayLike, *, shift: int, complex_: bool = False, narrow: bool = False
 ) -> IntArray:
     """Multiply element by element: `sat16(rnd(x·w, shift))`.
