@@ -61,10 +61,11 @@ def memory_timing(config: MachineConfig, latency: int, bandwidth: int) -> Memory
 
 
 def kernels(config: MachineConfig) -> Iterator[Program]:
-    """Yield programs for one machine: loads and stores, norms, products, attention."""
+    """Yield programs for one machine: loads and stores, rows, products, attention."""
     for name, instructions in (
         *_transfers(config),
         *_norms(config),
+        *_functions(config),
         *_products(config),
         *_attentions(config),
     ):
@@ -101,6 +102,17 @@ def _norms(config: MachineConfig) -> Kernels:
         norm |= {"gamma": 300, "beta": 320, "shift": 12, "epsilon": 5}
         norm |= {"y_base": RESULT, "y_stride": STRIDE, "y_slot": RESULT_SLOT}
         yield f"norm {m}x{words}", [_rows(Opcode.LOAD, config), Instruction(Opcode.NORM, norm)]
+
+
+def _functions(config: MachineConfig) -> Kernels:
+    for m, words in ((1, 1), (1, WORDS), (7, 2), (30, WORDS)):
+        rows = {"m": m, "words": words, "x_stride": STRIDE}
+        rows |= {"y_base": RESULT, "y_stride": STRIDE, "y_slot": RESULT_SLOT}
+        product = {**rows, "w_base": 300, "w_stride": words, "period": max(1, words // 2)}
+        search = {**rows, "n": words * config.lanes}
+        load = _rows(Opcode.LOAD, config)
+        yield f"multiply {m}x{words}", [load, *[Instruction(Opcode.MULTIPLY, product)] * 2]
+        yield f"argmax {m}x{words}", [load, *[Instruction(Opcode.ARGMAX, search)] * 2]
 
 
 def _products(config: MachineConfig) -> Kernels:

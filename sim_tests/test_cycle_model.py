@@ -10,14 +10,24 @@ from harness import CACHE
 from random_programs import random_image
 
 from celosia import generate
-from celosia.compiler.cycles import MemoryTiming, latencies, load, memory, norm, predict
+from celosia.compiler.cycles import (
+    MemoryTiming,
+    latencies,
+    load,
+    memory,
+    norm,
+    predict,
+    vector,
+    vector_port,
+)
 from celosia.config import PRESETS
 from celosia.cores.activation import TableActivation
-from celosia.cores.layernorm import LayerNorm
-from celosia.cores.layernorm_apply import RowNormaliser
+from celosia.cores.argmax import RowArgmax
 from celosia.cores.layernorm_sums import RowSums
+from celosia.cores.multiply_rows import RowMultiplier
 from celosia.cores.quantise import Quantiser
 from celosia.cores.requant import Requantiser
+from celosia.cores.row_functions import RowFunctions
 from celosia.cores.softmax import StreamingSoftmax
 from celosia.cores.systolic import SystolicArray
 from celosia.errors import ConfigError, ProgramError
@@ -53,6 +63,7 @@ SAME = {
     "QUEUE_DEPTH": UnitQueue.DEPTH,
     "REQUANTISER": Requantiser.latency,
     "RESERVED_TILES": top.RESERVED_TILES,
+    "RESULT": RowMultiplier.latency,
     "ROW_BEATS": top.ROW_BEATS,
     "ROW_PATH": 1 + Quantiser.latency,
     "SUM_PATH": Accumulators.turnaround,
@@ -79,6 +90,7 @@ def test_latencies_are_those_of_the_hardware(name):
     assert found.array == SystolicArray(config).latency
     assert (found.softmax, found.reciprocal) == (softmax.latency, softmax.reciprocal_latency)
     assert found.norm_sums == RowSums(config.vector_lanes).latency
+    assert vector.search_latency(config) == RowArgmax(config.vector_lanes).latency
     for depth in (8, 16, 32, 64, 128, 256):
         assert latencies.burst_limit(config, depth) == bursts.burst_limit(config, depth)
 
@@ -86,10 +98,9 @@ def test_latencies_are_those_of_the_hardware(name):
 def test_units_are_those_of_the_hardware():
     assert memory.LATENCY_LIMIT == memory_reader.LATENCY_LIMIT
     assert load.ENTRY_BYTES == row_requests.ENTRY_BYTES
-    assert norm.ROWS_BETWEEN == LayerNorm.capacity
+    assert norm.ROWS_BETWEEN == RowFunctions.capacity
     assert norm.SUMS_WAITING == RowSums.DEPTH
-    assert norm.RESULT == RowNormaliser.latency
-    assert norm.WORDS_ASKED_FOR == VectorUnit.WORDS_ASKED_FOR
+    assert vector_port.WORDS_ASKED_FOR == VectorUnit.WORDS_ASKED_FOR
 
 
 def programs(config):

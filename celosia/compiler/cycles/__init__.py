@@ -14,9 +14,9 @@ from celosia.compiler.cycles.load import ask_for_rows, write_rows
 from celosia.compiler.cycles.matrix import MatrixUnit, Stalls, fetch_weights
 from celosia.compiler.cycles.memory import MemoryTiming, ReadChannel
 from celosia.compiler.cycles.network import Network
-from celosia.compiler.cycles.norm import norm_rows
 from celosia.compiler.cycles.sequencer import Machine, sequence
 from celosia.compiler.cycles.store import store_rows
+from celosia.compiler.cycles.vector import execute_rows
 from celosia.config import MachineConfig
 from celosia.isa import INSTRUCTION_BYTES, Instruction, check_tokens
 
@@ -87,7 +87,7 @@ def predict(
         write_rows(machine, rows, jobs, written),
         fetch_weights(machine, weights),
         MatrixUnit(machine, weights, stalls).run(),
-        norm_rows(machine),
+        execute_rows(machine),
         store_rows(machine, timing),
     ):
         network.add(process)

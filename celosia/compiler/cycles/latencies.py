@@ -48,6 +48,8 @@ WRITE_LATENCY = 4
 ROW_PATH, SUM_PATH = 3, 5
 #: Cycles of the requantiser, the activation, and from a drained row to the requantiser's input.
 REQUANTISER, ACTIVATION, DRAIN_READ = 11, 7, 2
+#: Cycles from the last chunk of a word of the vector unit to its result.
+RESULT = 19
 #: Cycles of the softmax's powers of two, and of its reciprocals.
 POWERS, RECIPROCAL = 4, 16
 

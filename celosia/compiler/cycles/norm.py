@@ -1,70 +1,25 @@
-"""The vector unit: one NORM after the other, the cycles of each a matter of its sizes alone."""
+"""How long a NORM takes: its rows pass twice, and several at a time find their scales between."""
 
-from collections import deque
 from functools import lru_cache
 
-from celosia.compiler.cycles.latencies import (
-    WORD_LATENCY,
-    WORDS_AHEAD,
-    WRITE_LATENCY,
-    Latencies,
-)
-from celosia.compiler.cycles.network import Alarm, Process
-from celosia.compiler.cycles.sequencer import Machine
+from celosia.compiler.cycles.latencies import RESULT, WRITE_LATENCY, Latencies
+from celosia.compiler.cycles.vector_port import VectorPort
 from celosia.config import MachineConfig
-from celosia.isa import Unit
 
-__all__ = ["GAIN", "RESULT", "ROWS_BETWEEN", "VARIANCE", "norm_rows"]
+__all__ = ["GAIN", "NORM_READS", "ROWS_BETWEEN", "VARIANCE", "norm_cycles", "row_cycles"]
 
 #: Rows between the two passes, and rows whose sums can wait.
 ROWS_BETWEEN, SUMS_WAITING = 7, 2
 #: Cycles of the stages that find a row's scale. The root takes 22, and before that shifts the
 #: variance up for 0 to 10 cycles, which depend on the data.
 VARIANCE, ROOT, GAIN = 39, 22 + 3, 39
-#: Cycles from the last chunk of a word to its result.
-RESULT = 19
 #: Reads for a word: of it for the sums, of it again, of its gains and of its offsets.
-READS = 4
-#: Words on their way from the scratchpad.
-WORDS_ASKED_FOR = 8
+NORM_READS = 4
 
 
-def norm_rows(machine: Machine) -> Process:
-    """Execute the NORMs."""
-    queue = machine.queues[Unit.VECTOR]
-    for instruction in queue.program:
-        start = yield from queue.start()
-        m, words = instruction["m"], instruction["words"]
-        end = start + norm_cycles(machine.config, m, words)
-        yield Alarm(end)  # by then, what else is read is known
-        # A read meets a row of the array in its bank, and waits a cycle, as often as there are rows
-        # and as seldom as there are banks. What the rows of a NORM wait for anyway hides that.
-        meets = machine.reads.share(start, end) / machine.config.scratchpad_banks
-        reads = READS * words
-        end += int(m * max(0, reads * (1 + meets) - max(reads, _row_cycles(machine.config, words))))
-        queue.taken.add(end)
-        queue.end(end)
-
-
-def _row_cycles(config: MachineConfig, words: int) -> int:
-    """Cycles from row to row, if reads take none."""
+def row_cycles(config: MachineConfig, words: int) -> int:
+    """Cycles from row to row of a NORM, if reads take none."""
     return max(words * config.lanes // config.vector_lanes, VARIANCE + 1, GAIN + 1)
-
-
-class _Port:
-    """The scratchpad's read port, which both passes share, a word after the other."""
-
-    def __init__(self) -> None:
-        self.turn = 1  # when the next word can be asked for
-        self._given = deque([-WORD_LATENCY] * WORDS_ASKED_FOR, WORDS_ASKED_FOR)
-
-    def read(self, time: int, taken: int) -> int:
-        """Ask for a word at `time`, to be taken at `taken`, or later; return when it is."""
-        turn = max(time, self.turn, self._given[0] + 1)
-        request = max(turn, self._given[-WORDS_AHEAD]) + 1
-        self.turn = request
-        self._given.append(max(request + WORD_LATENCY, self._given[-1] + 1, taken))
-        return self._given[-1]
 
 
 class _Scales:
@@ -91,7 +46,7 @@ def norm_cycles(config: MachineConfig, m: int, words: int) -> int:
     """Cycles of a NORM of `m` rows of `words` words, from its start to its end."""
     chunks = config.lanes // config.vector_lanes
     sums_latency = Latencies.of(config).norm_sums
-    port, scales = _Port(), _Scales()
+    port, scales = VectorPort(), _Scales()
     applied: list[int] = []  # when the last element of each row was taken
     word = [0, 0]  # next word of the sums, and of the elements
     free = [0, 0]  # when each pass can take a word
