@@ -75,6 +75,17 @@ class Generator:
             )
         self.lengths[sequence] = length
 
+    def room(self, sequence: int = 0) -> int:
+        """Return how many tokens the cache of a sequence has room for.
+
+        Raises
+        ------
+        ModelError
+            If there is no such sequence.
+        """
+        self._check_sequence(sequence)
+        return self.shape.context - self.lengths[sequence]
+
     def prefill(self, tokens: Sequence[int], sequence: int = 0) -> int:
         """Take tokens into a cache; return the most likely next one.
 
@@ -107,8 +118,16 @@ class Generator:
         return self._run(tokens, len(tokens), sequence)
 
     def logits(self) -> NDArray[np.float64]:
-        """Return the logits behind the tokens that the last run scored: (scored, vocabulary)."""
+        """Return the logits behind the tokens that the last run scored: (scored, vocabulary).
+
+        Raises
+        ------
+        ModelError
+            If nothing has run.
+        """
         tensor, scored = self._logits, self._scored
+        if not scored:
+            raise ModelError(f"{self.program.model}: there are no logits before the first token")
         data = self.session.read(tensor.address, scored * tensor.pitch)
         rows = np.frombuffer(data, "<i2").reshape(scored, -1)[:, : tensor.columns]
         return rows * np.asarray(tensor.scale, np.float64)
@@ -131,14 +150,13 @@ class Generator:
             )
 
     def _check(self, tokens: Sequence[int], sequence: int) -> None:
-        self._check_sequence(sequence)
+        there = self.room(sequence)
         if not len(tokens):
             raise ModelError("prompt: there must be one token at least")
         vocabulary = len(self._embedding)
         for token in tokens:
             if not 0 <= token < vocabulary:
                 raise ModelError(f"token id must be 0 to {vocabulary - 1}, not {token}")
-        there = self.shape.context - self.lengths[sequence]
         if len(tokens) > there:
             raise ModelError(
                 f"sequence {sequence}: its cache of {self.shape.context} positions has room for "
@@ -204,7 +222,7 @@ def generate(
     ModelError
         If prompt and `count` tokens do not fit the cache; nothing has run then.
     """
-    there = generator.shape.context - generator.lengths[sequence]
+    there = generator.room(sequence)
     if len(prompt) + count - 1 > there:
         raise ModelError(
             f"prompt: {len(prompt)} tokens and {count} more do not fit the {there} positions left "
