@@ -191,6 +191,18 @@ def test_each_space():
     assert tokens(parameters, activated) == [">matrix", "<load"]
     assert tokens(ins("store", base=50, address=128, **LOAD), activated) == [">matrix", "<store"]
     assert tokens(ins("load", base=50, slot=0, **LOAD), activated) == [">matrix", "<load"]
+    # A search that goes on reads its result; one that begins only writes it.
+    found = {"m": 1, "n": 1, "words": 1, "y_base": 9, "y_slot": 9}
+    norm = ins("norm", m=1, n=1, words=1, epsilon=1, gamma=5, beta=5, y_base=9, y_slot=9)
+    assert tokens(norm, ins("argmax", Flag.CONTINUE, **found)) == [">vector", "<vector"]
+    assert tokens(norm, ins("argmax", **found)) == ["", ""]
+    # Of a second factor, only the words that are repeated.
+    factor = {"m": 2, "words": 4, "w_base": 20, "w_stride": 4, "y_base": 30, "y_stride": 9}
+    for base, period in ((26, 2), (25, 2), (27, 3), (23, 0)):
+        read = base in (25, 23)
+        load = ins("load", base=base, slot=20, **LOAD)
+        multiply = ins("multiply", period=period, **factor)
+        assert tokens(load, multiply) == ([">vector", "<load"] if read else ["", ""])
     kept = ins("matmul", in_memory | Flag.KEEP_EXPONENT, **product)
     assert tokens(ins("load", base=50, slot=9, **LOAD), kept) == [">matrix", "<load"]
 
