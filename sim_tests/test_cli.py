@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import BERT, bert_tensors, write
+from checkpoints_decoder import LLAMA, llama_tensors
 from safetensors.numpy import load_file, save_file
 
 from celosia import isa
-from celosia.cli import app, doctor
+from celosia.cli import app, doctor, machines
 from celosia.compiler.datasets import models_root
 from celosia.compiler.program import Program
 from celosia.errors import CelosiaError
 from celosia.runtime.compare import Difference, compare, mac_cycles
 from celosia.runtime.devices import Batch, Run
+from celosia.runtime.generate import Generator, generate
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
 
@@ -319,6 +321,193 @@ def test_every_mismatch_is_found_and_placed(folder):
     assert counter.where == "counter mac_rows of input 0"
     assert section.where == f"section {program.sections[0].name}"
     assert (section.address, section.bytes) == (weights + 2, 2)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    """A folder with a language model of letters, and a program L for it."""
+    path = tmp_path_factory.mktemp("language")
+    config = LLAMA | {"max_position_embeddings": 24, "eos_token_id": 25}
+    write(path / "letters", llama_tensors(), config)
+    ids = {letter: index for index, letter in enumerate(LETTERS)}
+    (path / "letters" / "vocab.json").write_text(json.dumps(ids))
+    line = f"compile {path / 'letters'} -c small -o {path / 'L'} --json {path / 'c.json'}"
+    assert app.run(line.split()) == 0
+    return path
+
+
+@pytest.fixture
+def there(language, tmp_path, monkeypatch):
+    """A copy of that folder, as the current one, with a record that must not change on errors."""
+    shutil.copytree(language, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    # The program knows its model by the path.
+    manifest = json.loads((tmp_path / "L" / "manifest.json").read_text())
+    manifest["extra"]["source"] = str(tmp_path / "letters")
+    (tmp_path / "L" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "r.json").write_text("kept")
+    return tmp_path
+
+
+def text(prompt: str, more: str = "", command: str = "run L") -> list[str]:
+    return [*command.split(), "--prompt", prompt, "--json", "r.json", *more.split()]
+
+
+def refuse_text(capsys, there, arguments, message, *, status=2):
+    """`refuse` for commands with a prompt, in which words are apart."""
+    before = contents(there)
+    capsys.readouterr()
+    assert app.run(arguments) == status
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert 1 <= len([line for line in error.splitlines() if not line.endswith("…")]) <= 2
+    assert "Traceback" not in error and contents(there) == before
+
+
+def test_compile_reports_a_language_model(there):
+    record = json.loads((there / "c.json").read_text())
+    program = Program.load("L")
+    assert record["shape"] == program.extra["shape"] and record["shape"]["context"] == 24
+    assert record["tokens"] == program.tokens == record["shape"]["block"]
+    assert record["precision"]["asked"] == "auto" and len(record["report"]) == 15
+    assert record["instructions"] == len(isa.disassemble(program.image[program.entry :]))
+    line = "compile letters -c small -o M --context 9 --sequences 3 --precision A16W8 --json c.json"
+    assert app.run(line.split()) == 0
+    record = json.loads((there / "c.json").read_text())
+    shape = record["shape"]
+    assert (shape["context"], shape["sequences"]) == (9, 3)
+    assert {one["precision"] for one in record["report"]} == {"A16W8"}
+
+
+def test_a_language_model_goes_on_from_a_prompt(there, capsys):
+    capsys.readouterr()
+    assert app.run(text("hello you", "--tokens 9")) == 0
+    record = json.loads((there / "r.json").read_text())
+    ids = [LETTERS.index(letter) for letter in "hello you"]
+    program = Program.load("L")
+    generator = Generator(program, GoldenDevice(program.config).open(program))
+    expected = list(generate(generator, ids, 9, stop={25}))
+    assert (record["prompt_tokens"], record["tokens"]) == (ids, expected)
+    assert record["text"] == "".join(LETTERS[index] for index in expected)
+    said = capsys.readouterr().out
+    assert f"hello you{record['text']}" in said
+    assert f"9 tokens read, {len(expected)} written" in said
+
+
+def test_drawing_follows_the_seed(there):
+    texts = []
+    for seed in (5, 5, 6):
+        assert app.run(text("abc", f"--tokens 9 --temperature 3 --seed {seed}")) == 0
+        texts.append(json.loads((there / "r.json").read_text())["text"])
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_language_model_is_simulated_in_lockstep(there, capsys, monkeypatch):
+    """With a golden machine in place of the Verilog, which is tested elsewhere."""
+
+    class Stand(GoldenDevice):
+        wrong = 0
+
+        def open(self, program):
+            session = super().open(program)
+            session.memory[program.extra["cache"]["address"]] ^= self.wrong
+            return session
+
+    monkeypatch.setattr(machines, "open_simulation", lambda config, *_, **__: Stand(config))
+    line = text("abc", "--tokens 3", "simulate L")
+    assert app.run(line) == 0
+    record = json.loads((there / "r.json").read_text())
+    assert record["mismatches"] == 0 and len(record["tokens"]) == 3
+    program = Program.load("L")
+    best = 3 * program.outputs[0].rows * program.outputs[0].pitch
+    assert record["bytes_compared"] == best + -(-program.window_bytes // 64) * 64
+    # The first key is written over; behind the last of the text nothing is.
+    monkeypatch.setattr(Stand, "wrong", 1)
+    assert app.run(line) == 0
+    address = program.extra["cache"]["address"] + 23 * program.extra["shape"]["key_pitch"]
+    monkeypatch.setattr(
+        Stand, "open", lambda self, program: flipped(GoldenDevice.open(self, program), address)
+    )
+    capsys.readouterr()
+    assert app.run(line) == 1
+    assert re.search(
+        rf"L: 1 of \d+ bytes differ\n  memory after run 3 at {address:#x}: 0x1, not",
+        (capsys.readouterr().err),
+    )
+    assert json.loads((there / "r.json").read_text())["mismatches"] == 1
+
+
+def flipped(session, address):
+    session.memory[address] ^= 1
+    return session
+
+
+def test_a_missing_prompt_is_named(there, capsys, monkeypatch):
+    expected = r"letters: a language model needs a --prompt"
+    monkeypatch.setattr(machines, "open_simulation", None)  # it is not made for nothing
+    for command in ("run L --json r.json", "run L --device sim", "simulate L --json r.json"):
+        refuse(capsys, there, command, expected)
+    refuse_text(capsys, there, text(""), expected)
+    refuse_text(capsys, there, text("a" * 25, "", "simulate L"), r"25 tokens and 8 more do not fit")
+
+
+def test_text_beyond_the_vocabulary_is_refused(there, capsys):
+    expected = r"vocab\.json: character 'H' is not in the vocabulary; it has 'abc.*z '"
+    refuse_text(capsys, there, text("say Hello"), expected)
+    ids = {letter: index for index, letter in enumerate(LETTERS + "!")}
+    (there / "letters" / "vocab.json").write_text(json.dumps(ids))
+    refuse_text(capsys, there, text("hello!", "--tokens 1"), r"token id must be 0 to 26, not 27")
+    (there / "letters" / "vocab.json").write_text("[]")
+    refuse_text(capsys, there, text("hello", "--tokens 1"), r"vocab\.json: ")
+    (there / "letters" / "vocab.json").unlink()
+    refuse_text(
+        capsys,
+        there,
+        text("hello", "--tokens 1"),
+        r"tokenizer\.json: file is missing; text input needs",
+    )
+    shutil.rmtree(there / "letters")
+    refuse_text(capsys, there, text("hello", "--tokens 1"), r"letters.*(missing|neither|no such)")
+
+
+def test_text_that_does_not_fit_is_refused(there, capsys):
+    expected = r"prompt: 20 tokens and 6 more do not fit the 24 positions .*; at most 5 can follow"
+    refuse_text(capsys, there, text("a" * 20, "--tokens 6"), expected)
+    expected = r"prompt: 25 tokens and 1 more do not fit the 24 .*; at most 0 can follow"
+    refuse_text(capsys, there, text("a" * 25, "--tokens 1"), expected)
+    refuse_text(capsys, there, text("a", "--tokens 0"), r"'--tokens'")
+    refuse_text(
+        capsys, there, text("a", "--temperature -1"), r"'--temperature'.*celosia run --help"
+    )
+
+
+def test_options_of_encoders_and_of_language_models(here, capsys):
+    config = LLAMA | {"max_position_embeddings": 24}
+    write(here / "letters", llama_tensors(), config)
+    line = "compile letters -c small -o P --json P/manifest.json"
+    refuse(capsys, here, f"{line} --tokens 4", r"letters: --tokens is for encoders; .*--context")
+    refuse(capsys, here, f"{line} --context 25", r"letters: context must be 1 to 24, not 25")
+    refuse(capsys, here, f"{line} --sequences 0", r"'--sequences'.*celosia compile --help")
+    refuse(capsys, here, f"{line} --precision W4", r"precision must be auto or one of A8W8,.* 'W4'")
+    for option in ("--context 4", "--sequences 2", "--precision A8W8"):
+        refuse(capsys, here, f"{COMPILE} {option}", r"--sequences and --precision are for language")
+    for command in ("run P", "simulate P"):
+        refuse(
+            capsys, here, f"{command} --prompt hello", r"digits_vit: takes no --prompt, it is not"
+        )
+
+
+def test_a_language_model_that_does_not_fit_is_refused(there, capsys):
+    (there / "low.toml").write_text('base = "small"\nscratchpad_words = 64\n')
+    line = "compile letters -c low.toml -o L --json r.json"
+    expected = r"letters: block0\.\w+, 1 tokens at once, .*\d+ scratchpad words are needed"
+    refuse(capsys, there, line, expected)
+    (there / "low.toml").write_text('base = "small"\naccumulator_width = 28\n')
+    expected = r"q_proj: precision A16W8 needs accumulators of 32 bits, but .*'low' has 28"
+    refuse(capsys, there, f"{line} --precision A16W8", expected)
 
 
 def script(name: str):

@@ -24,6 +24,7 @@ from celosia.cli.text import (
     TemperatureOption,
     TokensOption,
     is_decoder,
+    read_prompt,
     refuse_prompt,
     write_text,
 )
@@ -121,10 +122,11 @@ def run_command(
 
     loaded = Program.load(program)
     if is_decoder(loaded):
+        given = read_prompt(loaded, prompt, tokens)
         with working(f"preparing {device}"):
             session = open_device(device, loaded.config).open(loaded)
         with session:
-            text = write_text(loaded, session, prompt, tokens, temperature=temperature, seed=seed)
+            text = write_text(loaded, session, given, temperature=temperature, seed=seed)
         about = {"model": loaded.model, "config": loaded.config.name, "device": device}
         write_record(json, about | text.record())
         return

@@ -8,7 +8,14 @@ from rich.table import Table
 
 from celosia.cli.common import JsonOption, counted, number, out, working, write_record
 from celosia.cli.inputs import DatasetOption, InputOption, LimitOption, Sample, choose_samples
-from celosia.cli.text import PromptOption, TokensOption, is_decoder, refuse_prompt, write_text
+from celosia.cli.text import (
+    PromptOption,
+    TokensOption,
+    is_decoder,
+    read_prompt,
+    refuse_prompt,
+    write_text,
+)
 from celosia.compiler.program import Program
 from celosia.errors import CheckFailed
 from celosia.runtime.compare import Comparison, compare, mac_cycles
@@ -158,13 +165,14 @@ def _simulate_text(
     from celosia.runtime.golden_device import GoldenDevice
     from celosia.runtime.lockstep import LockstepSession
 
+    given = read_prompt(program, prompt, tokens)
     golden = GoldenDevice(program.config).open(program)
     with working("generating Verilog"):
         device = open_simulation(program.config, generated, latency=latency, bandwidth=bandwidth)
     with working("compiling the simulation"):
         session = LockstepSession(program, golden, device.open(program))
     with session:
-        text = write_text(program, session, prompt, tokens)
+        text = write_text(program, session, given)
         found = session.compare_memory()
     out.print(
         f"{number(found.bytes_compared)} bytes compared, {number(found.mismatches)} differ",

@@ -7,19 +7,22 @@ from typing import Annotated, Any
 import typer
 
 from celosia.cli.common import number, out
+from celosia.compiler.emit_decoder import decoder_shape
 from celosia.compiler.program import Program
 from celosia.compiler.text import Codec, load_codec
 from celosia.errors import CelosiaError, ModelError
 from celosia.runtime.devices import Session
-from celosia.runtime.generate import Generator, Sampler, generate, sampler
+from celosia.runtime.generate import Generator, Sampler, check_room, generate, sampler
 
 __all__ = [
+    "Prompt",
     "PromptOption",
     "SeedOption",
     "TemperatureOption",
     "Text",
     "TokensOption",
     "is_decoder",
+    "read_prompt",
     "refuse_prompt",
     "write_text",
 ]
@@ -40,6 +43,28 @@ TemperatureOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Language models: seed of what is drawn.")]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a language model is given.
+
+    Attributes
+    ----------
+    text : str
+        The prompt.
+    ids : list of int
+        The same as tokens.
+    count : int
+        Most tokens to write behind them.
+    codec : Codec
+        The model's vocabulary.
+    """
+
+    text: str
+    ids: list[int]
+    count: int
+    codec: Codec
 
 
 @dataclass(frozen=True)
@@ -86,32 +111,38 @@ def refuse_prompt(program: Program, prompt: str | None) -> None:
         )
 
 
-def write_text(
-    program: Program,
-    session: Session,
-    prompt: str | None,
-    count: int,
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-) -> Text:
-    """Let a model go on from a prompt, its text printed as it comes.
+def read_prompt(program: Program, text: str | None, count: int) -> Prompt:
+    """Turn a prompt into tokens, before anything long begins.
 
     Raises
     ------
     ModelError
-        If there is no prompt, or the cache is too small for it and `count` tokens.
+        If there is no prompt, the vocabulary cannot say it, or the cache is too small for it and
+        `count` tokens.
     """
-    if not prompt:
+    if not text:
         raise ModelError(f'{program.model}: a language model needs a --prompt "…" to go on from')
     codec = load_codec(str(program.extra.get("source", program.model)))
-    ids = codec.encode(prompt)
-    generator = Generator(program, session)
+    ids = codec.encode(text)
+    check_room(len(ids), count, decoder_shape(program).context)
+    return Prompt(text, ids, count, codec)
+
+
+def write_text(
+    program: Program,
+    session: Session,
+    prompt: Prompt,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Text:
+    """Let a model go on from a prompt, its text printed as it comes."""
+    codec, generator = prompt.codec, Generator(program, session)
     choose: Sampler | None = sampler(temperature, seed) if temperature else None
-    tokens = generate(generator, ids, count, stop=codec.stop, choose=choose)
-    found = _stream(codec, prompt, tokens)
+    tokens = generate(generator, prompt.ids, prompt.count, stop=codec.stop, choose=choose)
+    found = _stream(codec, prompt.text, tokens)
     cycles = [run.counters["cycles"] for run in generator.runs if "cycles" in run.counters]
-    text = Text(prompt, codec.decode(found), ids, found, cycles)
+    text = Text(prompt.text, codec.decode(found), prompt.ids, found, cycles)
     _say(text)
     return text
 

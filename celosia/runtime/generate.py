@@ -11,7 +11,7 @@ from celosia.errors import ModelError
 from celosia.runtime.devices import Run, Session, Writes
 from celosia.runtime.host import read_tensor
 
-__all__ = ["Generator", "Sampler", "embedded", "generate", "greedy", "sampler"]
+__all__ = ["Generator", "Sampler", "check_room", "embedded", "generate", "greedy", "sampler"]
 
 #: Chooses a token from a row of logits.
 Sampler = Callable[[NDArray[np.float64]], int]
@@ -191,6 +191,21 @@ def sampler(temperature: float, seed: int) -> Sampler:
     return draw
 
 
+def check_room(tokens: int, count: int, room: int) -> None:
+    """Check that a prompt of `tokens` and `count` tokens behind it fit a cache.
+
+    Raises
+    ------
+    ModelError
+        If they do not; the last one written needs no room.
+    """
+    if tokens + count - 1 > room:
+        raise ModelError(
+            f"prompt: {tokens} tokens and {count} more do not fit the {room} positions left in "
+            f"the cache; at most {max(room - tokens + 1, 0)} can follow"
+        )
+
+
 def generate(
     generator: Generator,
     prompt: Sequence[int],
@@ -222,12 +237,7 @@ def generate(
     ModelError
         If prompt and `count` tokens do not fit the cache; nothing has run then.
     """
-    there = generator.room(sequence)
-    if len(prompt) + count - 1 > there:
-        raise ModelError(
-            f"prompt: {len(prompt)} tokens and {count} more do not fit the {there} positions left "
-            f"in the cache; at most {max(there - len(prompt) + 1, 0)} can follow"
-        )
+    check_room(len(prompt), count, generator.room(sequence))
     token = generator.prefill(prompt, sequence)
     for index in range(count):
         if choose is not None:
