@@ -19,7 +19,7 @@ from celosia.golden.fixed import bit_length
 from celosia.golden.reference import linear
 from celosia.golden.reference_decoder import forward
 
-__all__ = ["PRECISIONS", "Choice", "choose_precision", "divergence", "matrices"]
+__all__ = ["PRECISIONS", "Choice", "choose_precision", "divergence", "log_softmax", "matrices"]
 
 #: What a matrix may have, the cheapest first: bits of its streamed rows, bits of its weights. Rows
 #: of 16 bits take the array twice as long, but no longer where it waits for tiles, as in decode;
