@@ -18,6 +18,8 @@ class ScaledRow(wiring.Signature):
         A row is presented.
     exponent : Out(4)
         Exponent of the row, 0 to 8.
+    raw : Out(1)
+        Take the eight bits from `exponent` on as they are.
     data : Out(data.ArrayLayout(signed(16), lanes))
         Its elements.
     """
@@ -26,6 +28,7 @@ class ScaledRow(wiring.Signature):
         super().__init__({
             "valid": Out(1),
             "exponent": Out(4),
+            "raw": Out(1),
             "data": Out(data.ArrayLayout(signed(16), lanes)),
         })
 
@@ -51,8 +54,8 @@ class ByteRow(wiring.Signature):
 class Quantiser(wiring.Component):
     """Reduces elements to 8 bits: `o.data[k] = sat8(rnd(i.data[k], i.exponent))`.
 
-    Rounding is half up. The result comes exactly `latency` = 2 cycles later; one row per cycle,
-    no stall.
+    Rounding is half up; `raw` bits are neither rounded nor saturated. The result comes exactly
+    `latency` = 2 cycles later; one row per cycle, no stall.
 
     Parameters
     ----------
@@ -89,7 +92,7 @@ class Quantiser(wiring.Component):
 
         # Which of the bits 7 to 14 lie above the result, for all lanes.
         above = Signal(8)
-        m.d.comb += above.eq(Cat(self.i.exponent <= bit for bit in range(8)))
+        m.d.comb += above.eq(Cat((self.i.exponent <= bit) & ~self.i.raw for bit in range(8)))
 
         for lane, x in enumerate(self.i.data):
             # Stage 1: nine bits, the lowest one below the point, and whether they lack a bit that
@@ -99,8 +102,10 @@ class Quantiser(wiring.Component):
             negative = Signal(name=f"negative_{lane}", reset_less=True)
             # An exponent of 8 takes the bit below the point from bit 7.
             below = Cat(Const(0, 1), x[:15]) >> self.i.exponent[:3]
+            nine = Signal(9, name=f"nine_{lane}")
+            m.d.comb += nine.eq(Mux(self.i.exponent[3], x[7:], below))
             m.d.sync += [
-                near.eq(Mux(self.i.exponent[3], x[7:], below)),
+                near.eq(Cat(nine[0] & ~self.i.raw, nine[1:])),
                 far.eq(((x[7:15] ^ x[15].replicate(8)) & above).any()),
                 negative.eq(x[15]),
             ]

@@ -36,7 +36,8 @@ class Accumulators(wiring.Component):
     """Adds the array's sums to accumulators of A bits, saturating.
 
     With `s` the sum of a column (for `scaled` rows `(s << G) >> b`, G guard bits), the
-    accumulator becomes `s` (FIRST), `acc + s` (ADD) or `(acc >> a) + s` (RESCALE). One row per
+    accumulator becomes `s` (FIRST), `acc + s` (ADD) or `(acc >> a) + s` (RESCALE). A `high` sum
+    stays in the pipeline: 256 times it is added to the one in the next cycle. One row per
     cycle, no stall; the same row can come again `turnaround` cycles later, or 4 where C is 4.
 
     Parameters
@@ -89,13 +90,23 @@ class Accumulators(wiring.Component):
             Value.cast(self.read.data).eq(delayed(m, Value.cast(drained.data), 1, "drained")),
         ]
         old = self.row_layout(delayed(m, Value.cast(summed.data), 1, "old"))
-        valid = delayed(m, self.sums.valid, 2, "valid", reset_less=False)
+        high = Signal()
+        m.d.comb += high.eq(self.sums.valid & self.to.high)
+        valid = delayed(m, self.sums.valid & ~high, 2, "valid", reset_less=False)
         to = delayed(m, self.to, 2, "to")
-        sums = delayed(m, self.sums.data, 2, "sums")
+
+        # Stage 1: the sum of high bytes, which is one row ahead, joins that of the low ones.
+        sums = delayed(m, self.sums.data, 1, "sums")
+        joins = delayed(m, high, 2, "high", reset_less=False)
+        psum = self.config.psum_width
+        totals = Signal(data.ArrayLayout(signed(psum + 8), self.config.columns), reset_less=True)
+        for total, low in zip(totals, sums, strict=True):
+            ahead = Mux(joins, total[:psum], 0).as_signed()
+            m.d.sync += total.eq(Cat(low[:8], (low >> 8) + ahead))
 
         row = Signal(self.row_layout, reset_less=True)
         for column in range(self.config.columns):
-            self._add_lane(m, column, sums[column], old[column], to, row[column])
+            self._add_lane(m, column, totals[column], old[column], to, row[column])
 
         # Stage 4: the new row is written.
         place = delayed(m, to, 2, "place")
@@ -113,9 +124,7 @@ class Accumulators(wiring.Component):
 
         # Stage 2: shifts.
         kept = Signal(signed(width), name=f"kept_{column}", reset_less=True)
-        added = Signal(
-            signed(self.config.psum_width + guard), name=f"added_{column}", reset_less=True
-        )
+        added = Signal.like(total, name=f"added_{column}", reset_less=True)
         guarded = Signal.like(added, name=f"guarded_{column}")
         m.d.comb += guarded.eq(total << guard)
         m.d.sync += added.eq(Mux(to.scaled, guarded >> to.b, total))

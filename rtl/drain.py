@@ -14,6 +14,7 @@ from celosia.rtl.operand_select import select_part
 from celosia.rtl.parameters import ParameterRead
 from celosia.rtl.passes import Drain, DrainKind, address_bits, index_bits, part_bits
 from celosia.rtl.reciprocals import ReciprocalRead
+from celosia.rtl.row_groups import GroupedRows
 
 __all__ = ["DrainRows", "DrainTag"]
 
@@ -113,21 +114,19 @@ class DrainRows(wiring.Component):
         # Stage 0: let a row go.
         closed = Signal(8)  # groups that are complete and not drained
         finished = Signal(5)  # instructions that have only to end
-        row = Signal(index_bits(config.accumulator_rows))
-        number = Signal.like(drain.m, init=1)  # of the row, from 1
+        m.submodules.place = place = GroupedRows(config)
+        place.follow(m, drain)
         part = Signal(part_bits(config.lanes // config.columns))
         offset = Signal(index_bits(config.accumulator_rows))
-        address = Signal(address_bits(config))
         begins = Signal()
-        row_last = Signal()
         part_last = Signal()
         go = Signal()
         last = Signal()
         m.d.comb += [
-            begins.eq((row == 0) & (part == 0)),
-            row_last.eq(number == drain.m),
+            begins.eq(place.first & (part == 0)),
             part_last.eq(part == Mux(is_scores, config.lanes // config.columns - 1, 0)),
-            last.eq(row_last & part_last),
+            last.eq(place.last & part_last),
+            place.step.eq(go & part_last),
             go.eq(
                 self.i.valid
                 & Mux(is_end, finished != 0, closed != 0)
@@ -137,10 +136,10 @@ class DrainRows(wiring.Component):
             self.residuals.ready.eq(go & drain.residual),
             self.i.ready.eq(go & last),
             self.read.bank.eq(drain.bank),
-            self.read.accumulator.eq(drain.accumulator + row + offset),
-            self.exponents.address.eq(drain.row_slot + row),
-            self.parameters.address.eq(drain.parameter + row),
-            self.reciprocals.row.eq(row),
+            self.read.accumulator.eq(drain.accumulator + place.row + offset),
+            self.exponents.address.eq(drain.row_slot + place.query),
+            self.parameters.address.eq(drain.parameter + place.row),
+            self.reciprocals.row.eq(place.row),
             self.reciprocals.taken.eq(Mux(go & last & is_output & drain.ends, drain.m, 0)),
             self.drained.eq((go & last & ~is_end) << drain.bank),
         ]
@@ -149,22 +148,16 @@ class DrainRows(wiring.Component):
         with m.If(go):
             m.d.sync += [part.eq(part + 1), offset.eq(offset + drain.m)]
             with m.If(part_last):
-                m.d.sync += [
-                    part.eq(0),
-                    offset.eq(0),
-                    row.eq(Mux(row_last, 0, row + 1)),
-                    number.eq(Mux(row_last, 1, number + 1)),
-                    address.eq(Mux(row == 0, drain.base, address) + drain.stride),
-                ]
+                m.d.sync += [part.eq(0), offset.eq(0)]
 
         m.submodules.mask = mask = LaneMask(config)
-        m.d.comb += [mask.drain.eq(drain), mask.row.eq(row), mask.part.eq(part)]
+        m.d.comb += [mask.drain.eq(drain), mask.row.eq(place.query), mask.part.eq(part)]
 
         # Stage 1: exponent, parameters and reciprocal are there; choose the row's scale.
         now = delayed(m, drain, 1, "drain")
         exponent = Signal(4)
         scale = Signal(Scale)
-        m.d.comb += exponent.eq(self.exponents.exponent)
+        m.d.comb += exponent.eq(Mux(now.row_exponents, self.exponents.exponent, 0))
         with m.Switch(now.kind):
             with m.Case(DrainKind.ROWS):
                 entry = self.parameters.data
@@ -181,7 +174,7 @@ class DrainRows(wiring.Component):
             with m.Default():
                 m.d.comb += [
                     scale.multiplier.eq(self.reciprocals.rcp),
-                    scale.shift.eq(self.reciprocals.shift),
+                    scale.shift.eq(self.reciprocals.shift - now.shift),
                 ]
 
         # Stage 2: the accumulators are there.
@@ -208,9 +201,12 @@ class DrainRows(wiring.Component):
         self._select_lanes(m, late_part)
         self._describe_tag(m, late, late_part)
         m.d.comb += [
-            rows.tag.address.eq(delayed(m, Mux(row == 0, drain.base, address), 2, "tag_address")),
-            rows.tag.slot.eq(delayed(m, drain.slot + row, 2, "tag_slot")),
-            rows.tag.row.eq(delayed(m, row, 2, "tag_row")),
+            rows.tag.address.eq(delayed(m, place.address, 2, "tag_address")),
+            rows.tag.slot.eq(delayed(m, drain.slot + place.query, 2, "tag_slot")),
+            rows.tag.row.eq(delayed(m, place.row, 2, "tag_row")),
+            rows.tag.resets_exponent.eq(
+                delayed(m, drain.resets_exponent & place.first_group, 2, "resets_exponent")
+            ),
             rows.tag.ends.eq(delayed(m, last & drain.ends, 2, "ends")),
             rows.tag.completes.eq(delayed(m, last & is_scores, 2, "completes")),
         ]
@@ -235,7 +231,6 @@ class DrainRows(wiring.Component):
             tag.counts.eq(drain.kind == DrainKind.ROWS),
             tag.activate.eq(drain.activate),
             tag.part.eq(Mux(scores, part, drain.part)),
-            tag.resets_exponent.eq(drain.resets_exponent),
             tag.mask.eq(self.rows.lane_mask),
             tag.parity.eq(drain.parity),
             tag.first.eq(drain.first),

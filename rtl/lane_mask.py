@@ -14,15 +14,15 @@ __all__ = ["LaneMask"]
 class LaneMask(wiring.Component):
     """Finds the lanes of one part of a row that exist and that the row sees.
 
-    Row i of scores sees lanes up to `last_lane + i` if `causal`, lanes from `first_lane + i` on if
-    `windowed`. `latency` cycles; one part per cycle.
+    Row i of a group of scores sees lanes up to `last_lane + i` if `causal`, lanes from
+    `first_lane + i` on if `windowed`. `latency` cycles; one part per cycle.
 
     Members
     -------
     drain : In(Drain(config))
         The row's drain.
     row : In(range(accumulator_rows))
-        Which row.
+        Which row of its group.
     part : In(range(lanes // columns))
         Which part of it.
     mask : Out(columns)

@@ -90,17 +90,22 @@ class RowPass(data.StructLayout):
 
     `opens` marks the first pass of a group, which needs its bank drained; `closes` the last one,
     which starts a drain. `releases` ends the use of a block of probabilities; `finishes` says that
-    with this pass' tile its instruction has read all its operands.
+    with this pass' tile its instruction has read all its operands. Rows of the scratchpad lie in
+    groups of which `group_last` is the index of the last row; the rows of the same index share an
+    exponent. `wide` rows keep their 16 bits.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
             "from_probabilities": 1,
+            "wide": 1,
             "parity": 1,
             "releases": 1,
             "finishes": 1,
             "base": address_bits(config),
             "stride": address_bits(config),
+            "group": address_bits(config),
+            "group_last": index_bits(config.accumulator_rows),
             "part": part_bits(config.lanes // config.rows),
             "slot": index_bits(config.exponent_slots),
             "m": index_bits(config.accumulator_rows) + 1,
@@ -117,9 +122,11 @@ class Drain(data.StructLayout):
 
     SCORES takes the L / C parts of each row one after the other, `m` accumulator rows apart; ROWS
     and OUTPUT have one part. `lane_slot` is the exponent slot of the stationary row of lane 0;
-    `row_slot` that of the first streamed row. `parameter` is the entry of lane 0, or of the first
-    row with `row_parameters`. Row i sees lanes up to `last_lane + i` if `causal`, lanes from
-    `first_lane + i` on if `windowed`.
+    `row_slot` that of the first streamed row, of use with `row_exponents`. `parameter` is the entry
+    of lane 0, or of the first row with `row_parameters`. `shift` is that of the products of SCORES,
+    and what OUTPUT takes off its own. Rows lie in groups of which `group_last` is the index of the
+    last row. Row i of a group has the i-th exponents, as a streamed row and as a result, and sees
+    lanes up to `last_lane + i` if `causal`, lanes from `first_lane + i` on if `windowed`.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -128,7 +135,9 @@ class Drain(data.StructLayout):
             "m": index_bits(config.accumulator_rows) + 1,
             "bank": 1,
             "accumulator": index_bits(config.accumulator_rows),
+            "group_last": index_bits(config.accumulator_rows),
             "row_slot": index_bits(config.exponent_slots),
+            "row_exponents": 1,
             "lane_slot": index_bits(config.exponent_slots),
             "lane_exponents": 1,
             "columns": range(config.lanes + 1),
@@ -142,6 +151,7 @@ class Drain(data.StructLayout):
             "shift": 6,
             "base": address_bits(config),
             "stride": address_bits(config),
+            "group": address_bits(config),
             "part": part_bits(config.lanes // config.columns),
             "slot": index_bits(config.exponent_slots),
             "resets_exponent": 1,
@@ -172,9 +182,12 @@ class KeyBlock(data.StructLayout):
             "base": address_bits(config),
             "stride": address_bits(config),
             "slot": index_bits(config.exponent_slots),
+            "group_last": index_bits(config.accumulator_rows),
             "y_base": address_bits(config),
             "y_stride": address_bits(config),
+            "y_group": address_bits(config),
             "y_slot": index_bits(config.exponent_slots),
+            "y_shift": 4,
             "resets_exponent": 1,
             "first": 1,
             "last": 1,

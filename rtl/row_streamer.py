@@ -1,6 +1,6 @@
 """Streams rows into the array: from the scratchpad, as int8, or from the probabilities."""
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
 from celosia.rtl.passes import AccumulateMode, RowPass, address_bits, index_bits
 from celosia.rtl.probabilities import ProbabilityRead
+from celosia.rtl.row_groups import GroupedRows
 from celosia.rtl.stream import StreamFIFO
 
 __all__ = ["RowAddresses", "RowStreamer", "SumRow"]
@@ -22,6 +23,7 @@ class SumRow(data.StructLayout):
     """What becomes of the sums of one row: where they are added, and how.
 
     `scaled` sums are shifted right by `b`, guard bits added; RESCALE shifts what is there by `a`.
+    A `high` sum is one of high bytes: 256 times it goes to the next row's, which comes right after.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -30,6 +32,7 @@ class SumRow(data.StructLayout):
             "accumulator": index_bits(config.accumulator_rows),
             "mode": AccumulateMode,
             "scaled": 1,
+            "high": 1,
             "a": 5,
             "b": 5,
             "closes": 1,
@@ -78,35 +81,29 @@ class RowAddresses(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         rows = self.i.payload
-
-        row = Signal(index_bits(self.config.accumulator_rows))
-        address = Signal(address_bits(self.config))
-        here = Signal.like(address)
-        first = Signal()
-        last = Signal()
+        m.submodules.place = place = GroupedRows(self.config)
+        place.follow(m, rows)
         asked = Signal()
         m.d.comb += [
-            first.eq(row == 0),
-            last.eq(row == rows.m - 1),
-            here.eq(Mux(first, rows.base, address)),
-            self.requests.payload.eq(here),
+            self.requests.payload.eq(place.address),
             self.requests.valid.eq(self.i.valid & ~rows.from_probabilities & ~asked),
             self.steps.valid.eq(
                 self.i.valid & (rows.from_probabilities | asked | self.requests.ready)
             ),
             self.steps.p.of.eq(rows),
-            self.steps.p.first.eq(first),
-            self.steps.p.last.eq(last),
-            self.steps.p.row.eq(row),
-            self.steps.p.slot.eq(rows.slot + row),
-            self.steps.p.accumulator.eq(rows.accumulator + row),
-            self.i.ready.eq(self.steps.valid & self.steps.ready & last),
+            self.steps.p.first.eq(place.first),
+            self.steps.p.last.eq(place.last),
+            self.steps.p.row.eq(place.row),
+            self.steps.p.slot.eq(rows.slot + place.query),
+            self.steps.p.accumulator.eq(rows.accumulator + place.row),
+            place.step.eq(self.steps.valid & self.steps.ready),
+            self.i.ready.eq(place.step & place.last),
         ]
 
         with m.If(self.requests.valid & self.requests.ready):
             m.d.sync += asked.eq(1)
-        with m.If(self.steps.valid & self.steps.ready):
-            m.d.sync += [asked.eq(0), row.eq(Mux(last, 0, row + 1)), address.eq(here + rows.stride)]
+        with m.If(place.step):
+            m.d.sync += asked.eq(0)
 
         return m
 
@@ -115,8 +112,10 @@ class RowStreamer(wiring.Component):
     """Lets rows into the array as soon as everything that they need is there.
 
     The first row of a pass waits for its tile, for the drain of its bank if it opens a group,
-    and for its block of probabilities; every row waits for its word. A row enters the array 3
-    cycles after it was let go, as columns do; `sums` says then what becomes of its sums.
+    and for its block of probabilities; every row waits for its word. A wide row goes twice, in two
+    cycles that follow each other: its high bytes, signed, and its low bytes, which are not. A row
+    enters the array 3 cycles after it was let go, as columns do; `sums` says then what becomes of
+    its sums.
 
     Members
     -------
@@ -173,49 +172,56 @@ class RowStreamer(wiring.Component):
         wiring.connect(m, addresses.requests, wiring.flipped(self.requests))
         wiring.connect(m, addresses.steps, steps.i)
 
-        # Stage 0: let a row go.
+        # Stage 0: let a row go. Nothing holds back the low bytes, once the high ones have gone.
         step = steps.o.payload
         go = Signal()
+        low = Signal()
+        begins = Signal()
+        done = Signal()
         word_there = Signal()
         tile_there = Signal()
         bank_there = Signal()
         m.d.comb += [
+            begins.eq(step.first & ~low),
+            done.eq(~step.of.wide | low),
             word_there.eq(
                 Mux(step.of.from_probabilities, ~step.first | self.block_ready, self.words.valid)
             ),
-            tile_there.eq(~step.first | self.tile_holds),
-            bank_there.eq(~(step.first & step.of.opens) | self._bank_free(m, step, go)),
+            tile_there.eq(~begins | self.tile_holds),
+            bank_there.eq(~(begins & step.of.opens) | self._bank_free(m, step, go & begins)),
             go.eq(steps.o.valid & word_there & tile_there & bank_there),
-            steps.o.ready.eq(go),
-            self.words.ready.eq(go & ~step.of.from_probabilities),
+            steps.o.ready.eq(go & done),
+            self.words.ready.eq(go & done & ~step.of.from_probabilities),
             self.exponents.address.eq(step.slot),
             self.probabilities.parity.eq(step.of.parity),
             self.probabilities.row.eq(step.row),
-            self.tile_taken.eq(go & step.first),
+            self.tile_taken.eq(go & begins),
             self.block_taken.eq(go & step.last & step.of.releases),
-            self.finished.eq(go & step.first & step.of.finishes),
+            self.finished.eq(go & begins & step.of.finishes),
             self.waits_bank.eq(steps.o.valid & ~bank_there),
             self.waits_tile.eq(steps.o.valid & bank_there & ~tile_there),
             self.waits_word.eq(~self.waits_bank & ~self.waits_tile & ~go),
         ]
+        with m.If(go):
+            m.d.sync += low.eq(~done)
 
-        self._add_path(m, step, go)
+        self._add_path(m, step, go, low)
         return m
 
-    def _bank_free(self, m: Module, step, go) -> Value:
+    def _bank_free(self, m: Module, step, begins) -> Value:
         """Count the drains that have yet to read a bank; return whether the step's has none."""
         free = Signal(2)
         for bank in range(2):
             drains = Signal(8, name=f"drains_{bank}")
             closes = Signal(name=f"closes_{bank}")
             m.d.comb += [
-                closes.eq(go & step.first & step.of.closes & (step.of.bank == bank)),
+                closes.eq(begins & step.of.closes & (step.of.bank == bank)),
                 free[bank].eq(drains == 0),
             ]
             count(m, drains, closes, self.drained[bank])
         return free.bit_select(step.of.bank, 1)
 
-    def _add_path(self, m: Module, step, go) -> None:
+    def _add_path(self, m: Module, step, go, low) -> None:
         """Stages 1 to 3: the row becomes what the array takes."""
         rows = self.config.rows
         m.submodules.quantiser = quantiser = Quantiser(rows)
@@ -223,25 +229,34 @@ class RowStreamer(wiring.Component):
         # Stage 1: exponent and probabilities are there.
         word = Signal(ScratchpadWord(self.config), reset_less=True)
         now = Signal(RowStep(self.config), reset_less=True)
+        now_low = Signal(reset_less=True)
         valid = Signal()
-        m.d.sync += [word.eq(self.words.payload), now.eq(step), valid.eq(go)]
+        m.d.sync += [
+            word.eq(self.words.payload),
+            now.eq(step),
+            now_low.eq(low),
+            valid.eq(go),
+        ]
         of_word = Signal(data.ArrayLayout(signed(16), rows))
         of_block = Signal(data.ArrayLayout(PROBABILITY_BITS, rows))
         select_part(m, word, now.of.part, of_word)
         select_part(m, self.probabilities.data, now.of.part, of_block)
         m.d.comb += [
             quantiser.i.valid.eq(valid),
-            quantiser.i.exponent.eq(self.exponents.exponent),
+            quantiser.i.exponent.eq(Mux(now.of.wide, Mux(now_low, 0, 8), self.exponents.exponent)),
+            quantiser.i.raw.eq(now.of.wide),
             quantiser.i.data.eq(of_word),
         ]
 
         # Stages 2 and 3: the quantiser, and probabilities beside it; what is known of the row
         # follows.
         block = delayed(m, of_block, quantiser.latency, "block")
-        swap = delayed(m, now.first, quantiser.latency, "swap")
+        swap = delayed(m, now.first & ~now_low, quantiser.latency, "swap")
+        is_low = delayed(m, now_low, quantiser.latency, "is_low")
         is_block = delayed(m, now.of.from_probabilities, quantiser.latency, "is_block")
-        for lane in range(rows):
-            m.d.comb += self.rows.data[lane].eq(Mux(is_block, block[lane], quantiser.o.data[lane]))
+        for lane, quantised in enumerate(quantiser.o.data):
+            element = Cat(quantised, quantised[7] & ~is_low).as_signed()
+            m.d.comb += self.rows.data[lane].eq(Mux(is_block, block[lane], element))
         m.d.comb += [
             self.rows.valid.eq(quantiser.o.valid),
             self.rows.swap.eq(swap),
@@ -250,6 +265,7 @@ class RowStreamer(wiring.Component):
             self.sums.accumulator.eq(now.accumulator),
             self.sums.mode.eq(now.of.mode),
             self.sums.scaled.eq(now.of.from_probabilities),
+            self.sums.high.eq(now.of.wide & ~now_low),
             self.sums.a.eq(self.probabilities.a),
             self.sums.b.eq(self.probabilities.b),
             self.sums.closes.eq(now.of.closes & now.last),

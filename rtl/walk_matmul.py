@@ -97,8 +97,10 @@ class MatmulWalker(wiring.Component):
             tile.slot.eq(ins.w_slot + channel),
             # Tiles in memory are always whole.
             tile.columns.eq(Mux(in_memory, config.columns, columns)),
+            rows.wide.eq(has_flag(ins, Flag.WIDE)),
             rows.base.eq(ins.x_base + (k_tile >> k_bits)),
             rows.stride.eq(ins.x_stride),
+            rows.group_last.eq(-1),  # one group
             rows.part.eq(k_tile),
             rows.slot.eq(ins.x_slot),
             rows.m.eq(ins.m),
@@ -120,7 +122,9 @@ class MatmulWalker(wiring.Component):
             drain.kind.eq(DrainKind.ROWS),
             drain.m.eq(ins.m),
             drain.bank.eq(bank),
+            drain.group_last.eq(-1),
             drain.row_slot.eq(ins.x_slot),
+            drain.row_exponents.eq(~has_flag(ins, Flag.WIDE)),
             drain.lane_slot.eq(ins.w_slot + channel),
             drain.lane_exponents.eq(~has_flag(ins, Flag.WEIGHTS_IN_MEMORY)),
             drain.columns.eq(columns),

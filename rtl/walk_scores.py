@@ -54,7 +54,7 @@ class ScoreWalker(wiring.Component):
         self.keys_done = Signal(16)
         self.block_base = Signal(address)
         self.outer = Signal(part_bits(config.lanes // config.columns))
-        self.inner = Signal(16)
+        self.inner = Signal(8)
         self.tile_base = Signal(address)
         self.accumulator = Signal(16)
         self.parity = Signal()
@@ -137,7 +137,7 @@ class ScoreWalker(wiring.Component):
         k_bits = exact_log2(config.lanes // config.rows)
         key = self.outer << exact_log2(config.columns)
         keys = Signal(16)  # from the tile's first one on, of use if there are any
-        in_word = Signal(16)
+        in_word = Signal(8)
         m.d.comb += [
             keys.eq(keys_left - key),
             in_word.eq(self.inner >> k_bits),
@@ -148,8 +148,11 @@ class ScoreWalker(wiring.Component):
             tile.columns.eq(
                 Mux(keys_left <= key, 0, Mux(keys >= config.columns, config.columns, keys))
             ),
+            rows.wide.eq(has_flag(ins, Flag.WIDE)),
             rows.base.eq(ins.x_base + in_word),
             rows.stride.eq(ins.x_stride),
+            rows.group.eq(ins.x_group),
+            rows.group_last.eq(ins.period - 1),
             rows.part.eq(self.inner),
             rows.slot.eq(ins.x_slot),
             rows.m.eq(ins.m),
@@ -170,7 +173,9 @@ class ScoreWalker(wiring.Component):
             drain.lane_exponents.eq(1),
             drain.m.eq(ins.m),
             drain.bank.eq(BANK),
+            drain.group_last.eq(ins.period - 1),
             drain.row_slot.eq(ins.x_slot),
+            drain.row_exponents.eq(~has_flag(ins, Flag.WIDE)),
             drain.lane_slot.eq(ins.w_slot + self.keys_done),
             drain.columns.eq(Mux(keys_left <= config.lanes, keys_left, config.lanes)),
             drain.multiplier.eq(ins.multiplier),
@@ -200,9 +205,12 @@ class ScoreWalker(wiring.Component):
             block.base.eq(ins.v_base + (self.keys_done >> exact_log2(self.config.lanes))),
             block.stride.eq(ins.v_stride),
             block.slot.eq(ins.v_slot),
+            block.group_last.eq(ins.period - 1),
             block.y_base.eq(ins.y_base),
             block.y_stride.eq(ins.y_stride),
+            block.y_group.eq(ins.y_group),
             block.y_slot.eq(ins.y_slot),
+            block.y_shift.eq(ins.y_shift),
             block.resets_exponent.eq(~has_flag(ins, Flag.KEEP_EXPONENT)),
             block.first.eq(first),
             block.last.eq(final),

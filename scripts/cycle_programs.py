@@ -133,22 +133,35 @@ def _products(config: MachineConfig) -> Kernels:
             ("memory", stored, Flag.WEIGHTS_IN_MEMORY),
             ("residual", residual, Flag.WEIGHTS_IN_MEMORY | Flag.RESIDUAL),
             ("scratchpad", inside, Flag(0)),
+            ("wide rows, memory", stored, Flag.WEIGHTS_IN_MEMORY | Flag.WIDE),
+            ("wide rows, scratchpad", inside, Flag.WIDE),
         ):
             matmul = Instruction(Opcode.MATMUL, operands, flags)
             yield f"product {name}, {how}", [_rows(Opcode.LOAD, config), matmul, matmul]
 
 
 def _attentions(config: MachineConfig) -> Kernels:
-    for m, blocks, d_tiles, v_tiles in ((1, 1, 1, 1), (5, 2, 2, 2), (16, 3, 2, 2), (30, 2, 1, 1)):
+    for m, blocks, d_tiles, v_tiles, period in (
+        (1, 1, 1, 1, 0),
+        (5, 2, 2, 2, 0),
+        (16, 3, 2, 2, 0),
+        (30, 2, 1, 1, 0),
+        (4, 3, 2, 1, 1),  # heads of one query, beside each other
+        (18, 3, 2, 2, 6),
+        (30, 2, 1, 1, 15),
+    ):
         attend = {"m": m, "t": min(32, blocks * config.lanes - 1), "x_stride": STRIDE}
         attend |= {"d_tiles": d_tiles, "v_tiles": v_tiles, "w_stride": STRIDE, "v_stride": STRIDE}
         attend |= {"multiplier": 1 << 14, "shift": 20}
+        attend |= {"period": period, "x_group": 2, "y_group": max(1, period) * STRIDE}
         attend |= {"y_base": RESULT, "y_stride": STRIDE, "y_slot": RESULT_SLOT}
         load = _rows(Opcode.LOAD, config)
         one = Instruction(Opcode.ATTEND, attend)
         held = Instruction(Opcode.ATTEND, attend, Flag.HOLD)
         ended = Instruction(Opcode.ATTEND, attend, Flag.CONTINUE)
-        shape = f"{m}x{attend['t']}, {d_tiles} and {v_tiles} tiles"
+        wide = Instruction(Opcode.ATTEND, attend, Flag.WIDE)
+        shape = f"{m}x{attend['t']}, {d_tiles} and {v_tiles} tiles, groups of {period or m}"
         yield f"attention {shape}", [load, one]
         yield f"three attentions {shape}", [load, one, one, one]
         yield f"chained attentions {shape}", [load, held, ended, one]
+        yield f"attentions of wide queries {shape}", [load, wide, wide]

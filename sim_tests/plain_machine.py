@@ -63,6 +63,11 @@ class PlainMachine:
     def quantised(self, base, stride, slot, i, k):
         return sat(rnd(self.element(base, stride, i, k), self.exponents[slot + i]), 8)
 
+    def streamed(self, ins, base, stride, i, k):
+        if Flag.WIDE in ins.flags:
+            return self.element(base, stride, i, k)
+        return self.quantised(base, stride, ins["x_slot"], i, k)
+
     def write_word(self, address, first_lane, values, slot, first):
         self.scratchpad[address][first_lane : first_lane + len(values)] = values
         union = 0
@@ -143,11 +148,7 @@ class PlainMachine:
             for r in range(self.config.rows):
                 w, e_w = self.weight(ins, channel, kt, r)
                 k = kt * self.config.rows + r
-                if wide:
-                    x = self.element(*place, i, k)
-                else:
-                    x = self.quantised(*place, ins["x_slot"], i, k)
-                psum += x * w
+                psum += self.streamed(ins, *place, i, k) * w
             acc = sat(acc + psum, self.config.accumulator_width)
         index = i if Flag.ROW_PARAMETERS in ins.flags else channel
         multiplier, shift, bias = self.parameters[ins["p_base"] + index]
@@ -187,7 +188,8 @@ class PlainMachine:
         guard = config.accumulator_width - 24
         output = list(output)
         for start in range(0, ins["t"], lanes):
-            self.mac_rows += ins["d_tiles"] * (lanes // config.columns)
+            scores = ins["d_tiles"] * (lanes // config.columns)
+            self.mac_rows += scores * (2 if Flag.WIDE in ins.flags else 1)
             self.mac_rows += ins["v_tiles"] * (lanes // config.rows)
             keys = range(start, start + lanes)
             logits = [self.logit(ins, j, k) if self.sees(ins, j, k) else None for k in keys]
@@ -241,16 +243,17 @@ class PlainMachine:
     def logit(self, ins, j, k):
         acc = 0
         g, i = divmod(j, ins["period"] or ins["m"])
-        place = ins["x_base"] + g * ins["x_group"], ins["x_stride"], ins["x_slot"]
+        place = ins["x_base"] + g * ins["x_group"], ins["x_stride"]
         for dt in range(ins["d_tiles"]):
             d = range(dt * self.config.rows, (dt + 1) * self.config.rows)
             psum = sum(
-                self.quantised(*place, i, element)
+                self.streamed(ins, *place, i, element)
                 * self.quantised(ins["w_base"], ins["w_stride"], ins["w_slot"], k, element)
                 for element in d
             )
             acc = sat(acc + psum, self.config.accumulator_width)
-        e = self.exponents[ins["x_slot"] + i] + self.exponents[ins["w_slot"] + k]
+        e = 0 if Flag.WIDE in ins.flags else self.exponents[ins["x_slot"] + i]
+        e += self.exponents[ins["w_slot"] + k]
         return sat(rnd(acc * ins["multiplier"], clip(ins["shift"] - e, 0, 47)), 16)
 
     @staticmethod

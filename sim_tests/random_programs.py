@@ -24,6 +24,7 @@ class Writer:
         self.rng = rng
         self.stride = int(rng.integers(WORDS, WORDS + 4))
         self.result = RESULTS
+        self.wide = F.WIDE if config.accumulator_width == 32 else NONE
         self.program: list[Instruction] = []
 
     def add(self, opcode: Opcode, flags: Flag = NONE, **operands: int) -> None:
@@ -87,6 +88,7 @@ class Writer:
             F.ROW_PARAMETERS,
             F.WEIGHTS_IN_MEMORY,
             F.KEEP_EXPONENT,
+            self.wide,
         )
         widest = min(WORDS * config.lanes, 40)
         w_rows = widest if F.WEIGHTS_IN_MEMORY in flags else min(16, widest)
@@ -112,7 +114,7 @@ class Writer:
         )
 
     def attend(self, q: int, k: int, v: int, y: int, *, brief: bool = False) -> None:
-        """A chain of runs, each over other keys and with other masks; one block if `brief`.
+        """A chain of runs, each with other keys, masks and groups; one block if `brief`.
 
         Q, K and Vᵀ of the runs to come may be loaded again in between. The exponents of Vᵀ must
         not change: its values are narrow then.
@@ -129,9 +131,10 @@ class Writer:
             block = int(rng.integers(0, min(16 // config.lanes, WORDS)))
             first = block * config.lanes
             last = first + config.lanes if brief else min(16, WORDS * config.lanes)
-            flags = self.flags(F.KEEP_EXPONENT, F.CAUSAL, F.WINDOW)
+            flags = self.flags(F.KEEP_EXPONENT, F.CAUSAL, F.WINDOW, self.wide)
             flags |= F.CONTINUE if run else NONE
             flags |= F.HOLD if run < runs - 1 else NONE
+            d_tiles = self.count(min(4, WORDS * config.lanes // config.rows))
             keys, values = self.tensor("w", k), self.tensor("v", v)
             keys["w_base"] += first * self.stride
             keys["w_slot"] += first
@@ -141,12 +144,14 @@ class Writer:
                 flags,
                 m=m,
                 t=self.count(last - first),
-                d_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
+                d_tiles=d_tiles,
                 v_tiles=v_tiles,
                 multiplier=int(rng.integers(1 << 14, 1 << 15)),
-                shift=int(rng.integers(16, 26)),
+                shift=int(rng.integers(16, 26)) + (8 if F.WIDE in flags else 0),
+                y_shift=int(rng.choice([0, 0, 3, 15])),
                 diagonal=self.limit(m),
                 window=self.limit(m),
+                **self.groups(m, d_tiles * config.rows, v_tiles * config.columns),
                 **self.tensor("x", q),
                 **keys,
                 **values,
@@ -158,6 +163,19 @@ class Writer:
                         self.load(number)
                 if rng.random() < 0.7:
                     self.load(v, narrow=True)
+
+    def groups(self, m: int, *widths: int) -> dict[str, int]:
+        """Operands that part m queries and their results of so many lanes into groups, or none."""
+        if self.rng.random() < 0.3:
+            return {}
+        period = int(self.rng.choice([p for p in range(1, m + 1) if m % p == 0]))
+        places = {"period": period}
+        for name, width in zip(("x_group", "y_group"), widths, strict=True):
+            words = -(-width // self.config.lanes)
+            # Side by side in the same rows, as heads are, or one after the other.
+            beside = m // period * words <= WORDS
+            places[name] = words if beside else period * self.stride
+        return places
 
     def limit(self, m: int) -> int:
         """A mask's limit: mostly one that cuts through the block of m queries."""

@@ -12,15 +12,18 @@ LANES = int(os.environ["LANES"])
 LATENCY = int(os.environ["LATENCY"])
 
 
-def rows(x: np.ndarray, e: np.ndarray):
-    """Inputs and expected outputs of rows `x` with exponents `e`."""
-    for row, exponent, result in zip(x, e.tolist(), quantise(x, e), strict=True):
-        yield {"exponent": exponent, "data": packed(row, 16)}, {"data": packed(result, 8)}
+def rows(x: np.ndarray, e: np.ndarray, raw: np.ndarray):
+    """Inputs and expected outputs of rows `x` with exponents `e`, some of them `raw`."""
+    bits = (x >> e[:, np.newaxis]).astype(np.int8)
+    results = np.where(raw[:, np.newaxis], bits, quantise(x, e))
+    for row, exponent, as_is, result in zip(x, e.tolist(), raw.tolist(), results, strict=True):
+        inputs = {"exponent": exponent, "raw": as_is, "data": packed(row, 16)}
+        yield inputs, {"data": packed(result, 8)}
 
 
 async def started(dut) -> Pipe:
     await reset(dut, [dut.i__valid], LATENCY)
-    return Pipe(dut, ["exponent", "data"], ["data"], LATENCY)
+    return Pipe(dut, ["exponent", "raw", "data"], ["data"], LATENCY)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -34,11 +37,13 @@ async def matches_golden(dut, gap):
         rng.choice(corners, (2000, LANES)),
         rng.integers(-32768, 32768, (2000, LANES)),
     )
-    await pipe.run(rows(x, rng.integers(0, 9, 2000)), gap=gap)
+    await pipe.run(rows(x, rng.integers(0, 9, 2000), rng.random(2000) < 0.4), gap=gap)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms", skip=LANES & (LANES - 1) != 0)
-async def every_value_with_every_exponent(dut):
+@cocotb.parametrize(raw=[False, True])
+async def every_value_with_every_exponent(dut, raw):
     pipe = await started(dut)
     x = np.tile(np.arange(-32768, 32768).reshape(-1, LANES), (9, 1))
-    await pipe.run(rows(x, np.repeat(np.arange(9), len(x) // 9)))
+    e = np.repeat(np.arange(9), len(x) // 9)
+    await pipe.run(rows(x, e, np.full(len(x), raw)))

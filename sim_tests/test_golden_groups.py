@@ -1,4 +1,4 @@
-"""ATTEND with groups of queries and MATMUL with wide rows, in the golden machine."""
+"""Groups of queries and wide rows in the golden machine."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from celosia.compiler.dependencies_effects import effects
 from celosia.errors import ProgramError
 from celosia.golden.machine import GoldenMachine
 from celosia.golden.matmul import accumulate_products
+from celosia.isa import Instruction
 
 #: Where the groups of Q and of y lie: each after the last, or inside the rows, as heads do.
 PLACES = {
@@ -171,6 +172,20 @@ def test_wide(name, m, n, flags):
     assert result.mac_rows == 2 * m * -(-n // config.columns) * 3
 
 
+@pytest.mark.parametrize("period", [0, 2])
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_queries(name, period):
+    config = WIDE[name]
+    flags = F.WIDE | F.CAUSAL
+    ins = attention(config, 4, 13, 2, 2, flags, period=period, diagonal=7, **PLACES["after"])
+    # Products with 8 more bits than those of int8.
+    ins = Instruction(ins.opcode, ins.operands | {"shift": 32}, ins.flags)
+    result = agree(*machines(config, np.random.default_rng(period)), ins)
+    lanes, blocks = config.lanes, -(-13 // config.lanes)
+    scores, outputs = 2 * lanes // config.columns, 2 * lanes // config.rows
+    assert result.mac_rows == 4 * blocks * (2 * scores + outputs)
+
+
 def test_wide_products_are_exact():
     rng = np.random.default_rng(0)
     x = rng.integers(-(1 << 15), 1 << 15, (3, 64))
@@ -226,6 +241,8 @@ def test_exponents_of_wide_rows_are_not_used():
         put(golden, None, memory, [product(SQUARE, 2, 3, 2, F.WIDE)])
         golden.run()
         np.testing.assert_array_equal(words, golden.state.scratchpad.words[300:302])
+    found = effects(attention(SQUARE, 2, 3, 2, 1, F.WIDE), SQUARE)
+    assert [places[0] for places in found.reads["slots"]] == [40, 100]
     found = effects(product(SQUARE, 2, 3, 2, F.WIDE), SQUARE)
     assert [places.tolist() for places in found.reads["slots"]] == [[40, 41, 42]]
     assert found.reads["scratchpad"][0].tolist() == [0, 1, 7, 8]

@@ -111,11 +111,13 @@ def _result(ins: Instruction, words: int, found: Effects) -> None:
     found.write("slots", _run(ins["y_slot"], ins["m"]))
 
 
-def _queries(ins: Instruction, name: str, words: int) -> tuple[Places, Places]:
-    """Words and slots of an ATTEND's queries, or of its result: one slot for all groups."""
+def _queries(ins: Instruction, name: str, words: int) -> dict[str, Places]:
+    """Where an ATTEND's queries are, or its result: the groups share their exponents."""
     base, stride, group = (ins[f"{name}_{part}"] for part in ("base", "stride", "group"))
-    rows = _grid(base, stride, ins["m"], words, period=ins["period"], group=group)
-    return rows, _run(ins[f"{name}_slot"], ins["period"] or ins["m"])
+    return {
+        "scratchpad": _grid(base, stride, ins["m"], words, period=ins["period"], group=group),
+        "slots": _run(ins[f"{name}_slot"], ins["period"] or ins["m"]),
+    }
 
 
 def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
@@ -168,11 +170,11 @@ def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
 def _attend(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     width = ins["v_tiles"] * config.columns
     depth = -(-ins["d_tiles"] * config.rows // config.lanes)
-    for space, places in zip(("scratchpad", "slots"), _queries(ins, "x", depth), strict=True):
-        found.read(space, places)
+    for space, places in _queries(ins, "x", depth).items():
+        if space != "slots" or Flag.WIDE not in ins.flags:
+            found.read(space, places)
     _operand(ins, "w", ins["t"], depth, found)
     _operand(ins, "v", width, -(-ins["t"] // config.lanes), found)
     if Flag.HOLD not in ins.flags:
-        words = -(-width // config.lanes)
-        for space, places in zip(("scratchpad", "slots"), _queries(ins, "y", words), strict=True):
+        for space, places in _queries(ins, "y", -(-width // config.lanes)).items():
             found.write(space, places)

@@ -10,7 +10,7 @@ from celosia.arguments import resolve
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed
-from celosia.isa import Instruction, Opcode
+from celosia.isa import Flag, Instruction, Opcode
 from celosia.runtime.devices import Batch
 
 __all__ = [
@@ -157,12 +157,16 @@ def products(instruction: Instruction, config: MachineConfig) -> int:
 
 
 def mac_rows(instruction: Instruction, config: MachineConfig) -> int:
-    """Rows that an instruction streams into the array, once for each of its tiles."""
+    """Rows that an instruction streams into the array, once for each of its tiles.
+
+    A wide row of the scratchpad counts twice: its high and its low bytes go one after the other.
+    """
     rows, columns, lanes = config.rows, config.columns, config.lanes
+    twice = 2 if Flag.WIDE in instruction.flags else 1
     if instruction.opcode is Opcode.MATMUL:
-        return instruction["m"] * -(-instruction["n"] // columns) * instruction["k_tiles"]
+        return twice * instruction["m"] * -(-instruction["n"] // columns) * instruction["k_tiles"]
     if instruction.opcode is Opcode.ATTEND:
-        scores = instruction["d_tiles"] * (lanes // columns)
+        scores = twice * instruction["d_tiles"] * (lanes // columns)
         output = instruction["v_tiles"] * (lanes // rows)
         return instruction["m"] * -(-instruction["t"] // lanes) * (scores + output)
     return 0

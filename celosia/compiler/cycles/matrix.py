@@ -27,6 +27,8 @@ from celosia.isa import Instruction, Opcode, Unit
 
 __all__ = ["MatrixUnit", "Stalls", "fetch_weights"]
 
+#: Runs of rows that are read while later tiles are loaded.
+RUNS_KEPT = 8
 #: Blocks of keys whose scores are there and whose output is not.
 BLOCKS_WAITING = 2
 
@@ -70,9 +72,10 @@ class MatrixUnit:
         self._asked = self._end = -1  # when the last row was asked for, and went
         self._tile_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
         self._row_pops = deque([-1] * PASS_QUEUE, PASS_QUEUE)
-        # The last passes, all and those with words: when their last row went, and how many.
-        self._gone = deque([(-1, STEPS_AHEAD)], STEPS_AHEAD)
-        self._words_gone = deque([(-1, WORDS_AHEAD)], WORDS_AHEAD)
+        # The last passes, all and those with words: when their last row went, how many, and the
+        # cycles of one.
+        self._gone = deque([(-1, STEPS_AHEAD, 1)], STEPS_AHEAD)
+        self._words_gone = deque([(-1, WORDS_AHEAD, 1)], WORDS_AHEAD)
         # Rows of short passes that were read while later tiles are loaded.
         self._behind: deque[Run] = deque(maxlen=2 * WORDS_THERE)
         self._outputs: deque[tuple[Instruction, int]] = deque()  # blocks that wait
@@ -153,10 +156,10 @@ class MatrixUnit:
             # Its tile is loaded, behind the first rows that are read.
             asked = read = max(rows_queued, self._asked) + 1
             if not p.from_probabilities:
-                read = max(asked, _gone(self._words_gone, 1, 0, WORDS_THERE))
-                run = Run(read, read + min(p.rows, WORDS_THERE) - 1, p.row, p.row_stride)
-                tiles.rows += [run, *self._behind]
-                self.reads.append(run)
+                read = max(asked, _gone(self._words_gone, (0, 1, 1), WORDS_THERE))
+                pace = 1 if read == asked else p.pace  # as the rows before go, then
+                self._read(p.reads(0, min(p.rows, WORDS_THERE), read, pace))
+                tiles.rows += self._behind
             there = yield from tiles.load(p, queued)
             self._tile_pops.append(tiles.popped)
 
@@ -165,34 +168,37 @@ class MatrixUnit:
             free = drains.free(p.bank) if p.opens else 0
             words = drains.block() if p.from_probabilities else read + WORD_LATENCY
             start = max(wanted, free, there, words)
-            end = start + p.rows - 1
+            end = start + p.rows * p.pace - 1
             stalls.accumulators += max(0, free - wanted)
             stalls.tiles += max(0, there - max(wanted, free))
-            stalls.rows += p.rows
+            stalls.rows += p.rows * p.pace
             tiles.taken, self._end = start, end
 
-            self._asked = max(asked + p.rows - 1, _gone(self._gone, p.rows, end, STEPS_AHEAD) + 1)
+            rows = end, p.rows, p.pace
+            self._asked = max(asked + p.rows - 1, _gone(self._gone, rows, STEPS_AHEAD) + 1)
             if not p.from_probabilities:
-                gone = _gone(self._words_gone, p.rows, end, WORDS_AHEAD)
-                self._asked = max(self._asked, gone + 1)
-                self._words_gone.append((end, p.rows))
-            self._gone.append((end, p.rows))
+                self._asked = max(self._asked, _gone(self._words_gone, rows, WORDS_AHEAD) + 1)
+                self._words_gone.append(rows)
+            self._gone.append(rows)
             self._row_pops.append(self._asked)
-            tiles.rows.clear()
+            del tiles.rows[:-RUNS_KEPT]
             if p.from_probabilities:
                 if p.releases:
                     drains.blocks.popleft()
             else:
                 # Each row that goes lets another one be read.
-                word = p.row + WORDS_THERE * p.row_stride
-                run = Run(start, end - WORDS_THERE, word, p.row_stride)
-                tiles.rows.append(run)
-                self.reads.append(run)
+                self._read(p.reads(WORDS_THERE, p.rows, start + p.pace - 1, p.pace))
             self._give_room(passes[index : index + WORDS_THERE + 1], start)
             if p.drain is not None:
                 drains.add(p.drain, self._step, start, end)
                 if not (p.drain.scores or p.from_probabilities):
                     self._bank ^= 1
+
+    def _read(self, runs: Iterable[Run]) -> None:
+        """Note how rows are read, which comes before columns."""
+        for run in runs:
+            self.tiles.rows.append(run)
+            self.reads.append(run)
 
     def _give_room(self, passes: Sequence[Pass], start: int) -> None:
         """Note what the rows of a short pass let be read: the rows of passes behind it."""
@@ -202,17 +208,14 @@ class MatrixUnit:
         for row in range(first.rows):
             behind, place = divmod(row + WORDS_THERE, first.rows)
             if behind < len(passes):
-                word = passes[behind].row + place * first.row_stride
-                self._behind.append(Run(start + row, start + row, word, 0))
+                time = start + (row + 1) * first.pace - 1
+                self._behind += passes[behind].reads(place, place + 1, time, 1)
 
 
-def _gone(before: Iterable[tuple[int, int]], rows: int, end: int, ahead: int) -> int:
-    """When the row went that is `ahead` rows before the last one, which goes at `end`."""
-    if rows > ahead:
-        return end - ahead
-    ahead -= rows
-    for last, count in reversed(list(before)):
+def _gone(before: Iterable[tuple[int, int, int]], rows: tuple[int, int, int], ahead: int) -> int:
+    """When the row went that is `ahead` rows before the last one of `rows`."""
+    for last, count, pace in (rows, *reversed(list(before))):
         if ahead < count:
-            return last - ahead
+            return last - ahead * pace
         ahead -= count
     return -1

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from celosia.compiler.cycles.reads import Run
 from celosia.compiler.cycles.sequencer import fetches_weights
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction
@@ -44,8 +45,10 @@ class Pass(NamedTuple):
     """`rows` rows streamed against one tile.
 
     `columns` of the tile are loaded, from memory or from scratchpad words `tile` + i·`tile_stride`;
-    the rows are scratchpad words `row` + i·`row_stride`, or probabilities. `opens` and `closes`
-    mark the first and the last pass of a group, `drain` what follows it.
+    the rows are scratchpad words `row` + i·`row_stride`, or probabilities. With a `period` these
+    are so many rows of a group, and the next group lies `row_group` words further. A row takes
+    `pace` cycles. `opens` and `closes` mark the first and the last pass of a group of passes,
+    `drain` what follows it.
     """
 
     rows: int
@@ -61,6 +64,25 @@ class Pass(NamedTuple):
     from_probabilities: bool = False
     releases: bool = False
     drain: Drain | None = None
+    period: int = 0
+    row_group: int = 0
+    pace: int = 1
+
+    def reads(self, first: int, stop: int, time: int, pace: int) -> Iterator[Run]:
+        """Yield how the words of rows from `first` up to `stop` are read, from `time` on."""
+        period = self.period or self.rows
+        while first < stop:
+            group, row = divmod(first, period)
+            count = min(period - row, stop - first)
+            word = self.row + group * self.row_group + row * self.row_stride
+            yield Run(time, time + (count - 1) * pace, word, self.row_stride, pace)
+            first += count
+            time += count * pace
+
+
+def row_cycles(ins: Instruction) -> int:
+    """Cycles of a row of the scratchpad in the array: one for each of its bytes if it is wide."""
+    return 2 if Flag.WIDE in ins.flags else 1
 
 
 def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass]:
@@ -90,6 +112,7 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
                 x_stride,
                 from_memory,
                 drain=drain if k == last else None,
+                pace=row_cycles(ins),
             )
         bank ^= 1
 
@@ -120,6 +143,9 @@ def score_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterato
                 ins["x_base"] + k // k_parts,
                 ins["x_stride"],
                 drain=drain if closes else None,
+                period=ins["period"],
+                row_group=ins["x_group"],
+                pace=row_cycles(ins),
             )
 
 

@@ -10,19 +10,21 @@ ROWS, TILES, RESIDUALS = range(3)
 
 
 class Run(NamedTuple):
-    """Words that are asked for a cycle each: first and last cycle, first word, stride."""
+    """Words that are asked for, one every `pace` cycles: first and last, first word, stride."""
 
     first: int
     last: int
     word: int
     stride: int
+    pace: int = 1
 
     def free(self, word: int, time: int, banks: int) -> int:
         """When the bank of another's word is not that of the run's word, from `time` on."""
         while self.first <= time <= self.last:
-            if (self.word + (time - self.first) * self.stride - word) % banks:
+            index, pause = divmod(time - self.first, self.pace)
+            if pause or (self.word + index * self.stride - word) % banks:
                 break
-            time = self.last + 1 if self.stride % banks == 0 else time + 1
+            time = self.last + 1 if self.pace == 1 and self.stride % banks == 0 else time + 1
         return time
 
 
@@ -45,7 +47,7 @@ class Reads:
             run = runs[index]
             if run.first > last:
                 break
-            busy += max(0, min(run.last, last) - max(run.first, first) + 1)
+            busy += max(0, min(run.last, last) - max(run.first, first) + run.pace) // run.pace
         return min(1.0, busy / (last - first + 1))
 
 
