@@ -41,6 +41,8 @@ class InstructionRegister(wiring.Component):
         Beats from memory.
     argument : In(ArgumentWrite())
         From the host, while no instructions come.
+    discard : In(1)
+        What comes now is not wanted: nothing is added to it.
     o : Out(stream.Signature(512))
         Instructions with their arguments added; the next one is gathered when it has been taken.
     begins : Out(1)
@@ -55,6 +57,7 @@ class InstructionRegister(wiring.Component):
         super().__init__({
             "data": In(stream.Signature(8 * config.memory_width)),
             "argument": In(ArgumentWrite()),
+            "discard": In(1),
             "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
             "begins": Out(1),
         })
@@ -79,7 +82,8 @@ class InstructionRegister(wiring.Component):
         ]
         for slot in range(ARGUMENT_SLOTS):
             number, place = divmod(2 * (ARGUMENT_HALF + slot), width)
-            with m.If((count == number) & beat[8 * place : 8 * place + 5].any()):
+            asks = beat[8 * place : 8 * place + 5].any() & ~self.discard
+            with m.If((count == number) & asks):
                 m.d.comb += empty.eq(0)
                 with m.If(taken):
                     m.d.sync += ends.eq(slot + 1)

@@ -30,6 +30,8 @@ class InstructionFetch(wiring.Component):
     requests, data : memory client
     argument : In(ArgumentWrite())
         Argument registers.
+    discard : In(1)
+        The program has ended; what comes now is data.
     o : Out(stream.Signature(Dispatch))
         Instructions with their addresses.
     begins : Out(1)
@@ -53,6 +55,7 @@ class InstructionFetch(wiring.Component):
             "requests": Out(stream.Signature(MemoryRequest)),
             "data": In(stream.Signature(8 * config.memory_width)),
             "argument": In(ArgumentWrite()),
+            "discard": In(1),
             "o": Out(stream.Signature(Dispatch)),
             "begins": Out(1),
             "wanted": In(1),
@@ -100,6 +103,7 @@ class InstructionFetch(wiring.Component):
             self.o.p.word.eq(instruction.o.payload),
             self.o.p.address.eq(place),
             instruction.o.ready.eq(self.o.ready),
+            instruction.discard.eq(self.discard),
             self.begins.eq(instruction.begins),
         ]
         with m.If(gives):
@@ -204,6 +208,7 @@ class Sequencer(wiring.Component):
             fetch.wanted.eq(~halted & ~self.stop),
             fetch.stop.eq((fetch.o.valid & (is_halt | ~known)) | self.stop),
             # After HALT, what was read ahead is thrown away.
+            fetch.discard.eq(halted),
             fetch.o.ready.eq(Mux(halted, 1, go | (is_halt & ~self.stop))),
             prefetches.i.payload.eq(fetch.o.p.word),
             prefetches.i.valid.eq(go & fetches_weights),

@@ -30,6 +30,7 @@ class Bench:
 
     async def start(self) -> None:
         self.dut.argument__valid.value = 0
+        self.dut.discard.value = 0
         self.dut.rst.value = 1
         await ClockCycles(self.dut.clk, 3)
         self.dut.rst.value = 0
@@ -138,3 +139,22 @@ async def takes_the_cycles_that_are_modelled(dut):
         # The last one is taken, the beats come.
         expected = 1 + 64 // W + addition_cycles(instruction, CONFIG)
         assert after - before == expected, str(instruction)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def what_is_not_wanted_takes_no_cycles(dut):
+    bench = Bench(dut)
+    await bench.start()
+    await bench.set(random_arguments())
+    dut.discard.value = 1
+    codes = [noise() for _ in range(20)]
+    bench.send(codes)
+    dut.o__ready.value = 1
+    await ClockCycles(dut.clk, 20 * (1 + 64 // W) + 2)
+    dut.discard.value = 0
+    dut.o__ready.value = 0
+    # The next one is as it should be.
+    code = random_instruction(8).encode()
+    bench.send([code])
+    (word,) = await bench.o.receive(1, signed=False)
+    assert word.to_bytes(64, "little")[:48] == added(code, VALUES)
