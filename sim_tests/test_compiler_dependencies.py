@@ -56,7 +56,10 @@ def random_instruction(config, rng):
             return ins("load", space=Space.TABLE, address=address, rows=1, words=256)
         case 3:
             space = Space(int(rng.integers(2)))
-            return ins("store", space=space, rows=few, words=2, **move)
+            first = int(rng.integers(2 * config.lanes))
+            count = int(rng.integers(2 * config.lanes - first + 1))
+            range_ = {"first": first, "count": count} if count else {}
+            return ins("store", space=space, rows=few, words=2, **range_, **move)
         case 4:
             x = place("x")
             del x["x_slot"]
@@ -178,6 +181,29 @@ def test_each_kind_of_hazard():
     apart = ins("load", base=2, slot=1, **LOAD)
     assert tokens(load, apart) == ["", ""]
     assert tokens(store, ins("store", base=1, address=72, **LOAD)) == ["", ""]  # both read
+
+
+def test_parts_of_rows():
+    """Of each row only the words and the beats in which its range lies."""
+    rows = {"rows": 2, "words": 3, "stride": 4, "base": 10, "pitch": 64}
+    store = ins("store", address=128, first=4, count=4, **rows)  # word 1, bytes 8 to 15
+
+    def waits(**where):
+        load = ins("load", **LOAD | {"slot": 40, "base": 40, "address": 1024} | where)
+        found = tokens(load, store)
+        assert tokens(store, load) == ([">load", "<store"] if any(found) else ["", ""])
+        return any(found)
+
+    words = range(9, 18)
+    assert [waits(base=word) for word in words] == [word in (11, 15) for word in words]
+    beats = range(128, 256, 4)
+    # A load of one word reads two beats.
+    assert [waits(address=beat) for beat in beats] == [
+        any(at % 64 in (8, 12) for at in (beat, beat + 4)) for beat in beats
+    ]
+    one = ins("store", address=128, first=11, count=1, **rows)  # one element ends a row
+    assert tokens(ins("load", **LOAD | {"base": 12}), one) == [">store", "<load"]
+    assert tokens(ins("load", **LOAD | {"base": 11}), one) == ["", ""]
 
 
 def test_each_space():

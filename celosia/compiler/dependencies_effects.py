@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from celosia.compiler.rows import touched
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction, Opcode, Space
 
 __all__ = ["Effects", "Places", "effects"]
-
-#: Bytes of one parameter entry in memory, and of one segment of the table.
-PARAMETER_BYTES, SEGMENT_BYTES = 8, 4
 
 Places = NDArray[np.int64]
 
@@ -121,23 +119,19 @@ def _queries(ins: Instruction, name: str, words: int) -> dict[str, Places]:
 
 
 def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
-    space, rows, words = ins["space"], ins["rows"], ins["words"]
-    size = {
-        Space.ROWS16: words * config.word_bytes,
-        Space.ROWS8: words * config.lanes,
-        Space.PARAMETERS: words * PARAMETER_BYTES,
-        Space.TABLE: words * SEGMENT_BYTES,
-    }[Space(space)]
+    space, rows = ins["space"], ins["rows"]
+    words, beats = touched(ins, config)
     width = config.memory_width
-    memory = _grid(ins["address"] // width, ins["pitch"] // width, rows, -(-size // width))
-    pad = _grid(ins["base"], ins["stride"], rows, words)
+    first = ins["address"] // width + beats.start
+    memory = _grid(first, ins["pitch"] // width, rows, len(beats))
+    pad = _grid(ins["base"] + words.start, ins["stride"], rows, len(words))
     if ins.opcode is Opcode.STORE:
         found.read("scratchpad", pad)
         found.write("memory", memory)
         return
     found.read("memory", memory)
     if space == Space.PARAMETERS:
-        found.write("parameters", _run(ins["base"], words))
+        found.write("parameters", _run(ins["base"], len(words)))
     elif space == Space.TABLE:
         found.write("table", _run(0, 1))
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from celosia.arguments import resolve
 from celosia.compiler.cycles.counters import count
 from celosia.compiler.cycles.latencies import (
     FETCH_AHEAD,
@@ -14,7 +15,7 @@ from celosia.compiler.cycles.load import ask_for_rows, write_rows
 from celosia.compiler.cycles.matrix import MatrixUnit, Stalls, fetch_weights
 from celosia.compiler.cycles.memory import MemoryTiming, ReadChannel
 from celosia.compiler.cycles.network import Network
-from celosia.compiler.cycles.sequencer import Machine, sequence
+from celosia.compiler.cycles.sequencer import Machine, addition_cycles, sequence
 from celosia.compiler.cycles.store import store_rows
 from celosia.compiler.cycles.vector import execute_rows
 from celosia.config import MachineConfig
@@ -51,6 +52,7 @@ def predict(
     memory: MemoryTiming | None = None,
     *,
     entry: int = 0,
+    arguments: Sequence[int] = (),
 ) -> Prediction:
     """Predict the cycles of a program.
 
@@ -64,6 +66,8 @@ def predict(
         External memory; by default one that answers after 40 cycles. Memory on the chip is known.
     entry : int
         Byte address of the first instruction.
+    arguments : sequence of int
+        Values of the argument registers from 0 on; the others are 0.
 
     Raises
     ------
@@ -71,6 +75,8 @@ def predict(
         If the program's tokens are wrong, or it does not end in HALT.
     """
     check_tokens(program)
+    delays = [addition_cycles(instruction, config) for instruction in program]
+    program = resolve(program, arguments)
     timing = ON_CHIP if config.memory == "on_chip" else memory or MemoryTiming()
     network = Network()
     machine = Machine(network, config, program)
@@ -82,7 +88,7 @@ def predict(
     stalls = Stalls()
     jobs, written = network.times(), network.times()
     for process in (
-        sequence(machine, instructions, program, entry),
+        sequence(machine, instructions, program, delays, entry),
         ask_for_rows(machine, rows, jobs, written),
         write_rows(machine, rows, jobs, written),
         fetch_weights(machine, weights),

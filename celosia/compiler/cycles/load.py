@@ -6,22 +6,11 @@ from celosia.compiler.cycles.latencies import BURST_BEATS, LOADS_AHEAD, WRITE_LA
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.sequencer import Machine
+from celosia.compiler.rows import ENTRY_BYTES, touched
 from celosia.config import MachineConfig
 from celosia.isa import Instruction, Space, Unit
 
 __all__ = ["ask_for_rows", "row_requests", "write_rows"]
-
-#: Bytes of an entry of the parameters and of the table.
-ENTRY_BYTES = {Space.PARAMETERS: 8, Space.TABLE: 4}
-
-
-def row_beats(instruction: Instruction, config: MachineConfig) -> int:
-    """Beats of one row of a LOAD or STORE."""
-    space = Space(instruction["space"])
-    if space in ENTRY_BYTES:
-        return -(-instruction["words"] * ENTRY_BYTES[space] // config.memory_width)
-    word = config.word_bytes if space is Space.ROWS16 else config.lanes
-    return -(-instruction["words"] * word // config.memory_width)
 
 
 def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tuple[int, int, int]]:
@@ -29,7 +18,8 @@ def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tu
 
     Rows that follow each other at once are joined up to the length of the longest burst.
     """
-    beats = row_beats(instruction, config)
+    _, touches = touched(instruction, config)
+    beats = len(touches)
     rows = 1 if Space(instruction["space"]) in ENTRY_BYTES else instruction["rows"]
     joined = 1
     if instruction["pitch"] == beats * config.memory_width:
@@ -37,7 +27,7 @@ def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tu
     for row in range(0, rows, joined):
         count = min(joined, rows - row)
         address = instruction["address"] + row * instruction["pitch"]
-        yield count, address // config.memory_width, count * beats
+        yield count, address // config.memory_width + touches.start, count * beats
 
 
 def ask_for_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times) -> Process:
@@ -68,12 +58,12 @@ def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times
         if space in ENTRY_BYTES:
             # An entry a cycle, or a beat a cycle if that is less.
             pace = max(1, config.memory_width // ENTRY_BYTES[space])
-            beats = row_beats(instruction, config)
+            beats = len(touched(instruction, config)[1])
             _, last = yield from client.take(beats, begin, pace)
             end = last + (instruction["words"] - 1) % pace
         else:
             # A word is one beat or more, or two words that are written in two cycles.
-            words, beats = instruction["words"], row_beats(instruction, config)
+            words, beats = map(len, touched(instruction, config))
             pace = -(-words // beats)
             end = begin
             for _ in range(instruction["rows"]):

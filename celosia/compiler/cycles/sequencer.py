@@ -97,9 +97,16 @@ def addition_cycles(instruction: Instruction, config: MachineConfig) -> int:
 
 
 def sequence(
-    machine: Machine, client: ReadClient, program: Sequence[Instruction], entry: int
+    machine: Machine,
+    client: ReadClient,
+    program: Sequence[Instruction],
+    delays: Sequence[int],
+    entry: int,
 ) -> Process:
-    """Fetch a program, dispatch its instructions, and drop what was read after HALT."""
+    """Fetch a program, dispatch its instructions, and drop what was read after HALT.
+
+    `delays` are the cycles that additions of arguments take, for each instruction.
+    """
     beats = INSTRUCTION_BYTES // machine.config.memory_width
     first = entry // machine.config.memory_width
     given = 0
@@ -110,7 +117,7 @@ def sequence(
         _, last = yield from client.take(beats, given + 1, 1)
         given = last + 1
         if index < len(program):
-            given += addition_cycles(program[index], machine.config)
+            given += delays[index]
         if index < len(program) - 1:
             given = max(given, (yield from _dispatch(machine, program[index], given)))
             client.ask(given + 1, first + (index + FETCH_AHEAD) * beats, beats)

@@ -1,7 +1,9 @@
 """The store unit and the memory writer: one STORE after the other, until memory has answered."""
 
 import math
+from bisect import bisect_left
 from collections import deque
+from itertools import pairwise
 
 from celosia.compiler.cycles.latencies import (
     WORD_LATENCY,
@@ -16,6 +18,7 @@ from celosia.compiler.cycles.network import Alarm, Process
 from celosia.compiler.cycles.read_client import FITS, STAGES
 from celosia.compiler.cycles.reads import Reads
 from celosia.compiler.cycles.sequencer import Machine
+from celosia.compiler.rows import touched
 from celosia.config import MachineConfig
 from celosia.isa import Instruction, Space, Unit
 
@@ -28,7 +31,7 @@ def store_rows(machine: Machine, timing: MemoryTiming) -> Process:
     queue = machine.queues[Unit.STORE]
     limit = burst_limit(config, WRITE_BEATS)
     for instruction in queue.program:
-        start = yield from queue.start()
+        start = (yield from queue.start()) + 1  # its range having been found
         words = _Words(instruction, config, machine.reads, start)
         writer = _Writer(config, timing, start)
         for rows, beat, beats in row_requests(instruction, config):
@@ -54,19 +57,22 @@ class _Words:
     ) -> None:
         is_rows16 = Space(instruction["space"]) is Space.ROWS16
         word = config.word_bytes if is_rows16 else config.lanes
-        # A word is several beats, or two words are one.
-        self.beats = max(1, word // config.memory_width)
-        self.shared = max(1, config.memory_width // word)
-        self.words = instruction["words"]
+        words, beats = touched(instruction, config)
+        # A word is several beats, or two words are one; the last one of a row ends its beat.
+        ends = [(index + 1) * word // config.memory_width for index in words]
+        ends[-1] = beats.stop
+        #: Beats that end with each word of a row.
+        self.beats = [end - begin for begin, end in pairwise([beats.start, *ends])]
         self.pushed = 0  # beats
         #: When the next word can be asked for.
         self.time = start + 1
-        self._row = instruction["base"]
+        self._row = instruction["base"] + words.start
         self._word = 0
         self._stride = instruction["stride"]
         self._reads = reads.reader()
         self._sent = deque([start] * WORDS_AHEAD, WORDS_AHEAD)
-        self._ends: list[int] = []  # when the last beat of each word was pushed
+        self._totals: list[int] = []  # beats up to the last one of each word
+        self._ends: list[int] = []  # when that was pushed
 
     @property
     def begins_row(self) -> bool:
@@ -78,22 +84,24 @@ class _Words:
         time = max(self.time, self._sent[0] + 1)
         time = self._reads.granted(self._row + self._word, time)
         self.time = time + 1
+        begin = max(time + WORD_LATENCY, self._sent[-1] + 1)
+        beats = self.beats[self._word]
         self._word += 1
-        if self._word % self.shared:
-            self._sent.append(max(time + WORD_LATENCY, self._sent[-1] + 1))
-        else:
-            self.pushed += self.beats
-            begin = max(time + WORD_LATENCY, self._sent[-1] + 1)
-            self._sent.append(max(begin + self.beats - 1, writer.room(self.pushed)))
+        if beats:
+            self.pushed += beats
+            self._sent.append(max(begin + beats - 1, writer.room(self.pushed)))
+            self._totals.append(self.pushed)
             self._ends.append(self._sent[-1])
-        if self._word == self.words:
+        else:
+            self._sent.append(begin)
+        if self._word == len(self.beats):
             self._word = 0
             self._row += self._stride
 
     def when(self, count: int) -> int:
         """When the first `count` beats had been pushed."""
-        word, rest = divmod(count - 1, self.beats)
-        return self._ends[word] - (self.beats - 1 - rest)
+        word = bisect_left(self._totals, count)
+        return self._ends[word] - (self._totals[word] - count)
 
 
 class _Writer:
