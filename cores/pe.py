@@ -1,6 +1,6 @@
 """Processing element of the weight-stationary array."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,8 @@ ACTIVATION_BITS = 9
 
 class ProcessingElement(wiring.Component):
     """Adds the product of an activation of 9 bits and its own int8 weight to a passing sum.
+
+    This is the kind `multiply`; `celosia.cores.pe_kinds` says what all kinds have in common.
 
     Two weights are kept. The shadow weight is written at any time; the active one, which is the
     operand register inside the multiplier, takes its value together with the activation that has
@@ -49,6 +51,12 @@ class ProcessingElement(wiring.Component):
         Sum for the row below.
     """
 
+    #: Shape of a weight as it is loaded.
+    weight_shape: Shape = signed(8)
+    #: Ways to read a weight, chosen for each tile.
+    modes = 1
+    #: Of each result, the range of one product with activations from -128 to 255.
+    products = ((-255 * 128, 255 * 127),)
     #: Cycles from activation to sum.
     latency = Multiplier.latency + 1
 
@@ -74,6 +82,26 @@ class ProcessingElement(wiring.Component):
             "addend": In(signed(addend_width)),
             "sum": Out(signed(sum_width)),
         })
+
+    @staticmethod
+    def recode(weight: Value, mode: Value | None) -> Value:
+        """Return a weight as it is kept; logic of a row, shared by its columns."""
+        return weight
+
+    @staticmethod
+    def prepare(activation: Value) -> Value:
+        """Return an activation as it is passed on; logic of a row, shared by its columns."""
+        return activation
+
+    @property
+    def addends(self) -> tuple[Signal, ...]:
+        """The sums that come in."""
+        return (self.addend,)
+
+    @property
+    def sums(self) -> tuple[Signal, ...]:
+        """The sums that go out."""
+        return (self.sum,)
 
     def elaborate(self, platform) -> Module:
         m = Module()

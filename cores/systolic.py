@@ -1,5 +1,6 @@
-"""Weight-stationary systolic array with double-buffered weights, for int8 and probabilities."""
+"""Weight-stationary systolic array with double-buffered weights, of any kind of element."""
 
+from itertools import chain
 from typing import Any
 
 from amaranth import Module, Signal, Value, signed
@@ -8,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
-from celosia.cores.pe import ACTIVATION_BITS, ProcessingElement
+from celosia.cores.pe import ACTIVATION_BITS
+from celosia.cores.pe_kinds import element_kind, sum_width
 
 __all__ = ["ColumnSums", "StreamedRow", "SystolicArray", "TileColumn"]
 
@@ -22,15 +24,20 @@ class TileColumn(wiring.Signature):
         A column is presented.
     column : Out(range(columns))
         Which.
-    data : Out(data.ArrayLayout(signed(8), rows))
-        Its weights, along the reduction.
+    data : Out(data.ArrayLayout(weight_shape, rows))
+        Its weights, along the reduction; int8 in an array of multipliers.
+    mode : Out(range(modes))
+        How to read them; the same for all columns of a tile. Only with kinds that have modes.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig, kind: str = "multiply") -> None:
+        element = element_kind(kind)
+        modes = {"mode": Out(range(element.modes))} if element.modes > 1 else {}
         super().__init__({
             "valid": Out(1),
             "column": Out(range(config.columns)),
-            "data": Out(data.ArrayLayout(signed(8), config.rows)),
+            "data": Out(data.ArrayLayout(element.weight_shape, config.rows)),
+            **modes,
         })
 
 
@@ -62,14 +69,17 @@ class ColumnSums(wiring.Signature):
     -------
     valid : Out(1)
         A result is presented.
-    data : Out(data.ArrayLayout(signed(psum_width), columns))
-        One sum per column.
+    data : Out(data.ArrayLayout(signed(width), columns * products))
+        One sum per column, or several where an element forms several products: those of a column
+        lie side by side. The width holds every sum.
     """
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig, kind: str = "multiply") -> None:
+        products = element_kind(kind).products
+        width = max(sum_width(product, config.rows) for product in products)
         super().__init__({
             "valid": Out(1),
-            "data": Out(data.ArrayLayout(signed(config.psum_width), config.columns)),
+            "data": Out(data.ArrayLayout(signed(width), config.columns * len(products))),
         })
 
 
@@ -80,7 +90,11 @@ class SystolicArray(wiring.Component):
     what `load` wrote to column `c` for the pass that the row belongs to. A pass begins with the
     row that has `swap` set and lasts until the next one.
 
-    The result comes exactly `latency` = rows + columns + 2 cycles after its row. One row per cycle
+    Of another kind, an element may read its weight in several ways and form several products
+    (`celosia.cores.pe_kinds`); `celosia.golden.pe` says which.
+
+    The result comes exactly `latency` cycles after its row, rows + columns + 2 where an element
+    multiplies. One row per cycle
     and one column of weights per cycle; nothing ever stalls, and either input may pause anywhere.
 
     **Loading.** Weights are double-buffered: `load` writes behind the tile in use. With `T` the
@@ -104,14 +118,16 @@ class SystolicArray(wiring.Component):
     ----------
     config : MachineConfig
         Rows and columns.
+    kind : str
+        Kind of its elements, one of `celosia.cores.pe_kinds.KINDS`.
 
     Members
     -------
-    load : In(TileColumn(config))
+    load : In(TileColumn(config, kind))
         Weights of the next tile.
     i : In(StreamedRow(config))
         Rows to multiply.
-    o : Out(ColumnSums(config))
+    o : Out(ColumnSums(config, kind))
         Their products, in order.
     """
 
@@ -119,18 +135,19 @@ class SystolicArray(wiring.Component):
     i: Any
     o: Any
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig, kind: str = "multiply") -> None:
         self.config = config
+        self.element = element_kind(kind)
         super().__init__({
-            "load": In(TileColumn(config)),
+            "load": In(TileColumn(config, kind)),
             "i": In(StreamedRow(config)),
-            "o": Out(ColumnSums(config)),
+            "o": Out(ColumnSums(config, kind)),
         })
 
     @property
     def latency(self) -> int:
         """Cycles from a row to its result."""
-        return self.config.rows - 1 + self.config.columns - 1 + ProcessingElement.latency
+        return self.config.rows - 1 + self.config.columns - 1 + self.element.latency
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -143,35 +160,48 @@ class SystolicArray(wiring.Component):
             swap.eq(self.i.valid & self.i.swap),
         ]
 
-        sums: list[Value] = [Signal(signed(1), name="zero")] * columns
+        element, products = self.element, self.element.products
+        mode = self.load.mode if element.modes > 1 else None
+        zero = Signal(signed(1), name="zero")
+        sums: list[list[Value]] = [[zero] * len(products) for _ in range(columns)]
         for row in range(rows):
             if row > 0:
                 enables = delayed(m, enables, 1, f"enables_{row}", reset_less=False)
                 swap = delayed(m, swap, 1, f"swap_{row}", reset_less=False)
-            passed, passed_swap = delayed(m, self.i.data[row], row, f"i_{row}"), swap
-            weight = delayed(m, self.load.data[row], row, f"weight_{row}")
+                mode = None if mode is None else delayed(m, mode, 1, f"mode_{row}")
+            streamed = delayed(m, self.i.data[row], row, f"i_{row}")
+            passed = _named(m, streamed, element.prepare(streamed), f"prepared_{row}")
+            passed_swap = swap
+            loaded = delayed(m, self.load.data[row], row, f"weight_{row}")
+            weight = _named(m, loaded, element.recode(loaded, mode), f"code_{row}")
+            widths = [sum_width(product, row + 1) for product in products]
             for column in range(columns):
-                pe = ProcessingElement(len(sums[column]), _sum_width(row + 1))
+                pe = element(*map(len, sums[column]), *widths)
                 m.submodules[f"pe_{row}_{column}"] = pe
                 m.d.comb += [
                     pe.activation.eq(passed),
                     pe.swap.eq(passed_swap),
                     pe.weight.eq(weight),
                     pe.weight_enable.eq(enables[column]),
-                    pe.addend.eq(sums[column]),
+                    *(a.eq(b) for a, b in zip(pe.addends, sums[column], strict=True)),
                 ]
-                passed, passed_swap, sums[column] = pe.passed, pe.swap_passed, pe.sum
+                passed, passed_swap, sums[column] = pe.passed, pe.swap_passed, list(pe.sums)
 
         # The sums of a row leave column by column; hold back the early ones.
-        for column, total in enumerate(sums):
-            aligned = delayed(m, total, columns - 1 - column, f"sum_{column}")
-            m.d.comb += self.o.data[column].eq(aligned)
+        for index, total in enumerate(chain.from_iterable(sums)):
+            column = index // len(products)
+            aligned = delayed(m, total, columns - 1 - column, f"sum_{index}")
+            m.d.comb += self.o.data[index].eq(aligned)
         valid = delayed(m, self.i.valid, self.latency, "valid", reset_less=False)
         m.d.comb += self.o.valid.eq(valid)
 
         return m
 
 
-def _sum_width(terms: int) -> int:
-    """Bits of a signed sum of products; the largest in magnitude are those of 255 and -128."""
-    return (255 * 128 * terms - 1).bit_length() + 1
+def _named(m: Module, before: Value, after: Value, name: str) -> Value:
+    """Return `after` as a signal that all columns share, if it is not what it was made of."""
+    if after is before:
+        return before
+    shared = Signal(after.shape(), name=name)
+    m.d.comb += shared.eq(after)
+    return shared

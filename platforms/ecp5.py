@@ -1,7 +1,8 @@
 """Lattice ECP5: cells that synthesis does not infer as they should be."""
 
-from amaranth import ClockSignal, Instance, Module
+from amaranth import ClockSignal, Const, Instance, Module, Signal
 
+from celosia.cores.folded_adder import FoldedAdder
 from celosia.cores.multiply import Multiplier
 
 __all__ = ["HIDE_ELEMENTS", "REMOVE_COLLISION_LOGIC", "ECP5Cells"]
@@ -22,6 +23,8 @@ REMOVE_COLLISION_LOGIC = (
 HIDE_ELEMENTS = "hierarchy -top top\nproc\nflatten\nrename -hide w:*[[]*"
 
 _OPERAND_WIDTH = 18
+#: Tables of a carry cell: the carry out is A; the carry out is the carry in.
+_GENERATE, _PROPAGATE = 0x000A, 0xFFFF
 
 
 class ECP5Cells:
@@ -83,4 +86,32 @@ class ECP5Cells:
 
         m = Module()
         m.submodules.cell = Instance("MULT18X18D", **parameters, **inputs, **outputs)
+        return m
+
+    def get_folded_adder(self, adder: FoldedAdder) -> Module:
+        """Build `adder` from CCU2C, two bits in each, with all its logic in their tables.
+
+        A carry into the chain takes the first half of a cell: the chain's own input cannot be
+        reached from the fabric.
+        """
+        # Of each half: inputs A to D, table, sum. An unused half passes the carry on.
+        bits = zip(adder.a, adder.b, adder.c, adder.d, adder.sum, strict=True)
+        halves = [((a, b, c, d), adder.table, {"o_S{}": s}) for a, b, c, d, s in bits]
+        if adder.has_carry:
+            halves.insert(0, ((adder.carry, 1, 1, 1), _GENERATE, {}))
+        if len(halves) % 2:
+            halves.append(((1, 1, 1, 1), _PROPAGATE, {}))
+
+        m = Module()
+        carry = Const(0)
+        for cell, pair in enumerate(zip(halves[::2], halves[1::2], strict=True)):
+            ports = {"i_CIN": carry}
+            for half, (inputs, table, outputs) in enumerate(pair):
+                ports |= {f"i_{pin}{half}": bit for pin, bit in zip("ABCD", inputs, strict=True)}
+                ports |= {f"p_INIT{half}": Const(table, 16), f"p_INJECT1_{half}": "NO"}
+                ports |= {name.format(half): bit for name, bit in outputs.items()}
+            carry = Signal(name=f"carry_{cell}")
+            if 2 * cell + 2 < len(halves):  # nobody reads the last carry
+                ports["o_COUT"] = carry
+            m.submodules[f"cell_{cell}"] = Instance("CCU2C", **ports)
         return m

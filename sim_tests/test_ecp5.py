@@ -47,9 +47,10 @@ def test_processing_element_netlist(tmp_path):
 
 def test_array_netlist(tmp_path):
     config = sized(4, 4)
-    variables = environment(config)
+    plain = SystolicArray(config)
+    variables = environment(plain)
     variables["LATENCY"] += 2  # the registers around it
-    array = Registered(SystolicArray(config))
+    array = Registered(plain)
     cells = simulate_netlist(array, "tb_systolic", tmp_path, **variables)
     assert cells["MULT18X18D"] == config.multipliers
     # Nothing but the decoder of the column, the enable of `swap` and the adders is logic.

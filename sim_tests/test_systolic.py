@@ -1,13 +1,15 @@
 # amaranth: UnusedElaboratable=no
 """The systolic array against its twin: as emitted, and as the netlist that synthesis makes."""
 
-import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from harness import simulate
 
 from celosia.config import PRESETS, MachineConfig
+from celosia.cores.pe_kinds import KINDS
 from celosia.cores.systolic import SystolicArray
 from celosia.golden.systolic import matmul_nt
 
@@ -17,8 +19,17 @@ def sized(rows: int, columns: int) -> MachineConfig:
     return PRESETS["tiny"].replace(name=name, rows=rows, columns=columns, attention_rows=4)
 
 
-def environment(config: MachineConfig) -> dict[str, object]:
-    return {"CONFIG": json.dumps(config.to_dict()), "LATENCY": config.rows + config.columns + 2}
+def environment(dut: SystolicArray, kind: str = "multiply") -> dict[str, object]:
+    config, sums = dut.config, dut.o.data
+    products = len(KINDS[kind].products)
+    return {
+        "ROWS": config.rows,
+        "COLUMNS": config.columns,
+        "LATENCY": dut.latency,
+        "KIND": kind,
+        "PRODUCTS": products,
+        "WIDTH": len(sums.as_value()) // (config.columns * products),
+    }
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 4), (4, 16), (2, 8)])
@@ -26,7 +37,15 @@ def test_matches_golden(rows, columns, tmp_path):
     config = sized(rows, columns)
     dut = SystolicArray(config)
     assert dut.latency == rows + columns + 2
-    simulate(dut, "tb_systolic", tmp_path, **environment(config))
+    simulate(dut, "tb_systolic", tmp_path, **environment(dut))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (8, 8)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_matches_golden(kind, rows, columns, tmp_path):
+    config: Any = SimpleNamespace(rows=rows, columns=columns)  # also what no machine is made of
+    dut = SystolicArray(config, kind)
+    simulate(dut, "tb_systolic", tmp_path, **environment(dut, kind))
 
 
 def test_twin_is_the_exact_product():
