@@ -309,6 +309,8 @@ def test_memory_bytes_are_whole_beats():
     assert memory_bytes(Instruction(Opcode.LOAD, load), wide) == (32, 0)
     rows = {"space": Space.ROWS8, "rows": 3, "words": 5}
     assert memory_bytes(Instruction(Opcode.STORE, rows), wide) == (0, 3 * 5 * 16)
+    part = {**rows, "first": 15, "count": 2}  # in two beats
+    assert memory_bytes(Instruction(Opcode.STORE, part), wide) == (0, 3 * 2 * 16)
     product = {"m": 9, "n": 17, "k_tiles": 2}
     weights = Instruction(Opcode.MATMUL, product, Flag.WEIGHTS_IN_MEMORY)
     assert memory_bytes(weights, wide) == (2 * 2 * 256, 0)

@@ -8,9 +8,10 @@ from typing import Any
 from celosia import isa
 from celosia.arguments import resolve
 from celosia.compiler.program import Program
+from celosia.compiler.rows import touched
 from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, ProgramError
-from celosia.isa import Flag, Instruction, Opcode, Space, Unit
+from celosia.isa import Flag, Instruction, Opcode, Unit
 from celosia.runtime.attribution import CAUSES, MAC, Piece, attribute
 from celosia.runtime.compare import mac_cycles, products
 from celosia.runtime.devices import Run
@@ -267,12 +268,6 @@ def memory_bytes(instruction: Instruction, config: MachineConfig) -> tuple[int, 
         return tiles * config.columns * config.rows, 0
     if instruction.opcode not in (Opcode.LOAD, Opcode.STORE):
         return 0, 0
-    sizes = {
-        Space.ROWS16: config.word_bytes,
-        Space.ROWS8: config.lanes,
-        Space.PARAMETERS: 8,
-        Space.TABLE: 4,
-    }
-    row = instruction["words"] * sizes[Space(instruction["space"])]
-    moved = instruction["rows"] * -(-row // config.memory_width) * config.memory_width
+    _, beats = touched(instruction, config)
+    moved = instruction["rows"] * len(beats) * config.memory_width
     return (moved, 0) if instruction.opcode is Opcode.LOAD else (0, moved)
