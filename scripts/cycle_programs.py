@@ -49,10 +49,13 @@ def wrapped(config: MachineConfig, name: str, image: bytes) -> Program:
     )
 
 
-def run_all(device: SimDevice, programs: Sequence[Program]) -> list[dict[str, int]]:
+def run_all(
+    device: SimDevice, programs: Sequence[Program], arguments: Sequence[int] = ()
+) -> list[dict[str, int]]:
     """Run programs of one size in one simulation; return the counters of each."""
     inputs = [[(0, program.image)] for program in programs]
-    return [dict(run.counters) for run in device.run(programs[0], inputs).runs]
+    batch = device.run(programs[0], inputs, arguments=arguments)
+    return [dict(run.counters) for run in batch.runs]
 
 
 def memory_timing(config: MachineConfig, latency: int, bandwidth: int) -> MemoryTiming:
@@ -91,6 +94,12 @@ def _transfers(config: MachineConfig) -> Kernels:
         yield f"{name} bytes", [_rows(opcode, config, space=Space.ROWS8)]
         small = [_rows(opcode, config, rows=5, words=3, base=45 * i) for i in range(8)]
         yield f"{name} small ones", small
+    lanes = config.lanes
+    for first, count in ((0, 1), (lanes + 1, 1), (lanes - 1, 2), (3, WORDS * lanes - 4)):
+        part = {"first": first, "count": count}
+        yield f"store {count} of each row", [_rows(Opcode.STORE, config, **part)]
+        part["space"] = Space.ROWS8
+        yield f"store {count} bytes of each row", [_rows(Opcode.STORE, config, **part)]
     for space, words in ((Space.PARAMETERS, 37), (Space.TABLE, 256)):
         entries = {"space": space, "rows": 1, "words": words, "address": PARAMETERS}
         yield f"load {space.name.lower()}", [Instruction(Opcode.LOAD, entries)]

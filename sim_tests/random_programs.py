@@ -1,12 +1,15 @@
 """Random programs that use every instruction, for any configuration."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from celosia.compiler.dependencies import insert_tokens
 from celosia.config import MachineConfig
-from celosia.isa import Flag, Instruction, Opcode, Space, assemble
+from celosia.isa import ARGUMENTS, OPCODES, Flag, Instruction, Opcode, Space, assemble
 
-__all__ = ["SIZE", "random_image"]
+__all__ = ["SIZE", "random_arguments", "random_image"]
 
 #: Bytes of the window; where programs find their data and put their results.
 SIZE = 1 << 15
@@ -22,6 +25,7 @@ class Writer:
     def __init__(self, config: MachineConfig, rng: np.random.Generator) -> None:
         self.config = config
         self.rng = rng
+        self.ranges, *_ = rng.spawn(1)  # of what is stored
         self.stride = int(rng.integers(WORDS, WORDS + 4))
         self.result = RESULTS
         self.wide = F.WIDE if config.accumulator_width == 32 else NONE
@@ -67,8 +71,14 @@ class Writer:
         t = self.tensor("x", number)
         space = Space.ROWS8 if self.rng.random() < 0.2 else Space.ROWS16
         row = WORDS * self.config.word_bytes // (2 if space == Space.ROWS8 else 1)
+        width = WORDS * self.config.lanes
+        ranged = {}
+        if self.ranges.random() < 0.5:
+            first, end = sorted(self.ranges.choice(width + 1, 2, replace=False).tolist())
+            ranged = {"first": first, "count": end - first}
         self.add(
             Opcode.STORE,
+            **ranged,
             space=space,
             address=self.result,
             pitch=row,
@@ -235,8 +245,35 @@ class Writer:
         )
 
 
-def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarray:
-    """Memory with a random program at 0 and random data; its results end before `SIZE`."""
+def random_arguments(seed: int) -> list[int]:
+    """Values of all argument registers, small and large ones."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, 1 << 32, ARGUMENTS) >> rng.integers(0, 33, ARGUMENTS)).tolist()
+
+
+def add_arguments(
+    ins: Instruction, arguments: Sequence[int], rng: np.random.Generator
+) -> Instruction:
+    """Give an instruction additions of arguments with which it is what it was."""
+    fields = [f for f in OPCODES[ins.opcode][1] if f.width >= 16]
+    operands = dict(ins.operands)
+    adds = []
+    for _ in range(rng.choice([0, 1, 2, 3, 8]) if fields else 0):
+        f = fields[rng.integers(len(fields))]
+        register = int(rng.integers(ARGUMENTS))
+        adds.append((f.name, register))
+        value = operands.get(f.name, 0) - arguments[register]
+        operands[f.name] = (value - f.low) % (1 << f.width) + f.low
+    return replace(ins, operands=operands, adds=tuple(adds))
+
+
+def random_image(
+    config: MachineConfig, seed: int, length: int = 12, *, arguments: Sequence[int] = ()
+) -> np.ndarray:
+    """Memory with a random program at 0 and random data; its results end before `SIZE`.
+
+    With `arguments` the program adds them to operands.
+    """
     rng = np.random.default_rng(seed)
     image = np.zeros(SIZE, np.uint8)
     rows = rng.integers(-(1 << 15), 1 << 15, (PARAMETERS - ROWS) // 2) >> rng.integers(
@@ -278,7 +315,10 @@ def random_image(config: MachineConfig, seed: int, length: int = 12) -> np.ndarr
             writer.load(a)
         if kind != "load" and writer.result + 20 * WORDS * config.word_bytes <= RESULTS + room:
             writer.store(int(rng.integers(0, 4)))
-    code = assemble(insert_tokens([*writer.program, Instruction(Opcode.HALT)], config))
+    program = insert_tokens([*writer.program, Instruction(Opcode.HALT)], config)
+    if arguments:
+        program = [add_arguments(instruction, arguments, rng) for instruction in program]
+    code = assemble(program)
     assert len(code) <= ROWS
     image[: len(code)] = np.frombuffer(code, np.uint8)
     return image

@@ -12,12 +12,17 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
+from celosia import isa
 from celosia.config import MachineConfig
 from celosia.golden.machine import GoldenMachine
 from celosia.isa import MEMORY_WINDOW, REGISTERS, Status
 
 CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 IMAGES = np.load(os.environ["IMAGES"])
+#: Argument registers of each of them.
+ARGUMENTS = np.load(os.environ["ARGUMENTS"]).tolist()
+#: What the registers hold; reset does not change it.
+WRITTEN = [0] * isa.ARGUMENTS
 #: Where the window lies in external memory.
 BASE = 0x3000
 
@@ -83,7 +88,11 @@ async def matches_golden(dut, stall):
         memory[:] = image
         await host.fill(image.tobytes())
         await host.write("window_size", len(image))
-        result = golden.run()
+        for register, value in enumerate(ARGUMENTS[number]):
+            if value != WRITTEN[register]:
+                await host.write(f"argument{register}", value)
+        WRITTEN[:] = ARGUMENTS[number]
+        result = golden.run(arguments=ARGUMENTS[number])
         status = await host.run()
         assert await host.read("cause") == result.cause
         assert status == (Status.FAULT if result.cause else Status.DONE)

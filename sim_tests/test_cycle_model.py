@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from harness import CACHE
-from random_programs import random_image
+from random_programs import random_arguments, random_image
 
 from celosia import generate
+from celosia.compiler import rows
 from celosia.compiler.cycles import (
     MemoryTiming,
     latencies,
-    load,
     memory,
     norm,
     predict,
@@ -32,9 +32,9 @@ from celosia.cores.softmax import StreamingSoftmax
 from celosia.cores.systolic import SystolicArray
 from celosia.errors import ConfigError, ProgramError
 from celosia.isa import COUNTERS, Instruction, Opcode, Unit, disassemble
-from celosia.rtl import bursts, memory_reader, row_requests, top
+from celosia.rtl import bursts, memory_reader, top
 from celosia.rtl.accumulators import Accumulators
-from celosia.rtl.load import LoadUnit
+from celosia.rtl.load import ENTRY_BYTES, LoadUnit
 from celosia.rtl.memory_writer import MemoryWriter
 from celosia.rtl.scratchpad import Scratchpad
 from celosia.rtl.sequencer import InstructionFetch
@@ -50,6 +50,8 @@ ON_CHIP = PRESETS["tiny"]
 EXTERNAL = ON_CHIP.replace(name="outside", memory="axi4", on_chip_bytes=0, watchdog_cycles=2000)
 #: Largest error of a prediction.
 ERROR = 0.03
+#: Argument registers of the random programs.
+ARGUMENTS = random_arguments(1)
 
 #: Constants of the model and what they stand for.
 SAME = {
@@ -97,20 +99,20 @@ def test_latencies_are_those_of_the_hardware(name):
 
 def test_units_are_those_of_the_hardware():
     assert memory.LATENCY_LIMIT == memory_reader.LATENCY_LIMIT
-    assert load.ENTRY_BYTES == row_requests.ENTRY_BYTES
+    assert rows.ENTRY_BYTES == ENTRY_BYTES
     assert norm.ROWS_BETWEEN == RowFunctions.capacity
     assert norm.SUMS_WAITING == RowSums.DEPTH
     assert vector_port.WORDS_ASKED_FOR == VectorUnit.WORDS_ASKED_FOR
 
 
 def programs(config):
-    images = [random_image(config, seed).tobytes() for seed in range(4)]
+    images = [random_image(config, seed, arguments=ARGUMENTS).tobytes() for seed in range(4)]
     random = [wrapped(config, f"random {seed}", image) for seed, image in enumerate(images)]
     return [*kernels(config), *random]
 
 
 def prediction(program, timing=None):
-    return predict(disassemble(program.image), program.config, timing)
+    return predict(disassemble(program.image), program.config, timing, arguments=ARGUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_the_rtl_takes_the_cycles_predicted(config, latency, bandwidth):
     device = SimDevice(config, design.path, CACHE, latency=latency, bandwidth=bandwidth)
     cases = programs(config)
     timing = memory_timing(config, latency, bandwidth)
-    for program, counters in zip(cases, run_all(device, cases), strict=True):
+    for program, counters in zip(cases, run_all(device, cases, ARGUMENTS), strict=True):
         found = prediction(program, timing)
         assert found.cycles == pytest.approx(counters["cycles"], rel=ERROR), program.model
         assert found.counters.keys() == set(COUNTERS) - {"saturations"}

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from harness import simulate
-from random_programs import SIZE, random_image
+from random_programs import SIZE, random_arguments, random_image
 
 from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
-from celosia.isa import Flag, Instruction, Opcode, Space, Unit, assemble
+from celosia.isa import ARGUMENTS, Flag, Instruction, Opcode, Space, Unit, assemble
 from celosia.rtl.top import Accelerator
 
 SQUARE = PRESETS["tiny"].replace(memory="axi4", on_chip_bytes=0, scratchpad_words=512)
@@ -25,14 +25,18 @@ CONFIGS = {
 STALLS = {"square": [0.0, 0.5], "tall": [0.3], "wide": [0.0], "chip": [0.0]}
 
 
-def run(config, images, build, stalls=(0.0,), **env):
+def run(config, images, build, stalls=(0.0,), arguments=None, **env):
     np.save(build / "images.npy", np.stack(images))
+    if arguments is None:
+        arguments = np.zeros((len(images), ARGUMENTS), np.int64)
+    np.save(build / "arguments.npy", arguments)
     return simulate(
         Accelerator(config),
         "tb_machine",
         build,
         CONFIG=json.dumps(config.to_dict()),
         IMAGES=build / "images.npy",
+        ARGUMENTS=build / "arguments.npy",
         STALLS=json.dumps(list(stalls)),
         **env,
     )
@@ -42,8 +46,14 @@ def run(config, images, build, stalls=(0.0,), **env):
 def test_random_programs(name, tmp_path):
     config = CONFIGS[name]
     # The host fills on-chip memory word by word: fewer and longer programs.
-    images = [random_image(config, seed) for seed in range(2 if name == "chip" else 8)]
-    assert run(config, images, tmp_path, STALLS[name]) == len(STALLS[name])
+    seeds = range(2 if name == "chip" else 8)
+    arguments = [random_arguments(seed // 2) for seed in seeds]
+    images = [
+        random_image(config, seed, arguments=values)
+        for seed, values in zip(seeds, arguments, strict=True)
+    ]
+    stalls = STALLS[name]
+    assert run(config, images, tmp_path, stalls, arguments) == len(stalls)
 
 
 def test_values_are_loaded_again_behind_a_run(tmp_path):
