@@ -170,6 +170,20 @@ def test_after_a_refusal_it_goes_on(decoder, program):
     np.testing.assert_array_equal(generator.logits(), expected.logits())
 
 
+def test_each_sequence_is_forgotten_alone(decoder, program):
+    generator = opened(program)
+    for sequence in range(2):
+        generator.prefill(tokens_of(decoder, 6, seed=sequence), sequence)
+    generator.truncate(4, 1)
+    assert generator.lengths == [6, 4] and [generator.room(0), generator.room(1)] == [6, 8]
+    generator.reset(0)
+    assert generator.lengths == [0, 4]
+    generator.truncate(4, 1)
+    generator.truncate(0, 1)
+    assert generator.lengths == [0, 0]
+    assert generator.prefill([3, 4], 1) == opened(program).prefill([3, 4])
+
+
 def test_there_are_no_logits_before_a_run(program):
     with pytest.raises(ModelError, match="odd: there are no logits before the first token"):
         opened(program).logits()
