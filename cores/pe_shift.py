@@ -211,18 +211,18 @@ class Int4Element(ShiftAddElement):
             delayed(m, code[bit], cycles, name)
             for bit, cycles, name in ((2, 1, "odd"), (3, 2, "nonzero"), (4, 2, "negative"))
         )
-        width += 1
+        # The lowest bit has one term only, and needs no chain.
         m.submodules.parity = parity = FoldedAdder(
             width, lambda a, b: a, lambda b, c, d: (d & b) | (~d & c)
         )
-        whole = Signal(signed(width), reset_less=True)
+        whole = Signal(signed(width + 1), reset_less=True)
         m.d.comb += [
-            parity.a.eq(Cat(Const(0, 1), halves)),
-            parity.b.eq(activation),
-            parity.c.eq(activation << 1),
+            parity.a.eq(halves),
+            parity.b.eq(activation >> 1),
+            parity.c.eq(activation),
             parity.d.eq(odd.replicate(width)),
         ]
-        m.d.sync += whole.eq(parity.sum)
+        m.d.sync += whole.eq(Cat(activation[0] & odd, parity.sum))
         return whole, nonzero, negative
 
 

@@ -12,7 +12,7 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 from amaranth.lib.wiring import Component, Flow
 
-from celosia.platforms.ecp5 import HIDE_ELEMENTS, ECP5Cells
+from celosia.platforms.ecp5 import HIDE_ELEMENTS, ECP5Cells, release_carries
 from celosia.platforms.tools import run_tool
 
 __all__ = ["Registered", "measure_core", "synthesize_core"]
@@ -165,6 +165,9 @@ def synthesize_core(
         "synth_ecp5 -top top -json top.json\nwrite_verilog top.v\n"
     )
     run_tool("yosys", ["-q", "-l", "yosys.log", "top.ys"], build, log="yosys.log")
+    netlist = json.loads((build / "top.json").read_text())
+    release_carries(netlist["modules"]["top"])
+    (build / "top.json").write_text(json.dumps(netlist))
     return Counter(cell["type"] for cell in _netlist(build)["cells"].values())
 
 

@@ -1,11 +1,13 @@
 """Lattice ECP5: cells that synthesis does not infer as they should be."""
 
+from typing import Any
+
 from amaranth import ClockSignal, Const, Instance, Module, Signal
 
 from celosia.cores.folded_adder import FoldedAdder
 from celosia.cores.multiply import Multiplier
 
-__all__ = ["HIDE_ELEMENTS", "REMOVE_COLLISION_LOGIC", "ECP5Cells"]
+__all__ = ["HIDE_ELEMENTS", "REMOVE_COLLISION_LOGIC", "ECP5Cells", "release_carries"]
 
 #: Yosys command that keeps block RAM free of read-during-write logic (some 76 flip-flops and 55
 #: LUTs per memory); pass it as `script_after_read`. It tells yosys that a word read in the cycle in
@@ -25,6 +27,28 @@ HIDE_ELEMENTS = "hierarchy -top top\nproc\nflatten\nrename -hide w:*[[]*"
 _OPERAND_WIDTH = 18
 #: Tables of a carry cell: the carry out is A; the carry out is the carry in.
 _GENERATE, _PROPAGATE = 0x000A, 0xFFFF
+
+
+def release_carries(module: dict[str, Any]) -> None:
+    """Disconnect carries that do not count, in a module of a netlist that yosys wrote as JSON.
+
+    They are those that nobody reads, and the constant that yosys leads into a chain that makes its
+    own carry. For each of them nextpnr would take a carry cell more, at the end of the chain.
+    """
+    chains = [cell for cell in module["cells"].values() if cell["type"] == "CCU2C"]
+    read = {
+        bit
+        for cell in module["cells"].values()
+        for port, bits in cell["connections"].items()
+        if cell["port_directions"][port] == "input"
+        for bit in bits
+    }
+    read |= {bit for port in module["ports"].values() for bit in port["bits"]}
+    for cell in chains:
+        if not read.intersection(cell["connections"].get("COUT", ())):
+            cell["connections"]["COUT"] = ["x"]
+        if cell["connections"]["CIN"] == ["0"] and int(cell["parameters"]["INIT0"], 2) == _GENERATE:
+            cell["connections"]["CIN"] = ["x"]
 
 
 class ECP5Cells:
@@ -91,21 +115,20 @@ class ECP5Cells:
     def get_folded_adder(self, adder: FoldedAdder) -> Module:
         """Build `adder` from CCU2C, two bits in each, with all its logic in their tables.
 
-        A carry into the chain takes the first half of a cell: the chain's own input cannot be
-        reached from the fabric.
+        The first half of a cell makes the carry into the chain, also if it is 0: the chain's own
+        input cannot be reached from the fabric, and the placer would take a whole cell for it.
         """
         # Of each half: inputs A to D, table, sum. An unused half passes the carry on.
+        carry = adder.carry if adder.has_carry else Const(0)
+        halves = [((carry, 1, 1, 1), _GENERATE, {})]
         bits = zip(adder.a, adder.b, adder.c, adder.d, adder.sum, strict=True)
-        halves = [((a, b, c, d), adder.table, {"o_S{}": s}) for a, b, c, d, s in bits]
-        if adder.has_carry:
-            halves.insert(0, ((adder.carry, 1, 1, 1), _GENERATE, {}))
+        halves += [((a, b, c, d), adder.table, {"o_S{}": s}) for a, b, c, d, s in bits]
         if len(halves) % 2:
             halves.append(((1, 1, 1, 1), _PROPAGATE, {}))
 
         m = Module()
-        carry = Const(0)
         for cell, pair in enumerate(zip(halves[::2], halves[1::2], strict=True)):
-            ports = {"i_CIN": carry}
+            ports = {"i_CIN": carry} if cell > 0 else {}
             for half, (inputs, table, outputs) in enumerate(pair):
                 ports |= {f"i_{pin}{half}": bit for pin, bit in zip("ABCD", inputs, strict=True)}
                 ports |= {f"p_INIT{half}": Const(table, 16), f"p_INJECT1_{half}": "NO"}

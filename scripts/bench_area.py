@@ -1,4 +1,4 @@
-"""Measures what the array and a whole board take of an ECP5, and the clocks that they reach."""
+"""Measures what arrays of each kind and a whole board take of an ECP5, and their clocks."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from records import Measurement, main
 
 from celosia.cli.synthesize import synthesize_board, synthesize_core
 from celosia.config import PRESETS
+from celosia.cores.pe_kinds import KINDS
 from celosia.errors import CheckFailed
 from celosia.platforms.boards import BOARDS
 
@@ -20,13 +21,29 @@ CHIP = BOARDS[BOARD]
 SEEDS = 2
 
 
+#: Of each kind of element: LUT4 per MAC at most, and MHz at least.
+TARGETS = {
+    "multiply": (22, 140),
+    "packed": (24, 135),
+    "ternary": (20, 150),
+    "int4": (60, None),
+    "fp4": (60, None),
+}
+
+
 @cache
-def array() -> dict[str, float]:
-    """Measure the 8x8 array alone: LUTs with those in carry cells, and clock."""
+def array(kind: str) -> dict[str, float]:
+    """Measure the 8x8 array alone: LUTs with those in carry cells, and clock.
+
+    An element that forms two products with weights of 4 bits counts as two MACs.
+    """
     config = PRESETS["small"]
-    result = synthesize_core("systolic", config, seeds=SEEDS, progress=print)
+    result = synthesize_core("systolic", config, pe=kind, seeds=SEEDS, progress=print)
+    macs = config.multipliers * len(KINDS[kind].products)
     return {
-        "lut4_per_mac": round(result["comb"] / config.multipliers, 2),
+        "lut4_per_mac": round(result["comb"] / macs, 2),
+        "ff_per_mac": round(result["FF"] / macs, 2),
+        "multipliers_per_mac": result["MULT18X18D"] / macs,
         "fmax": result["fmax_mhz"],
     }
 
@@ -54,17 +71,29 @@ def of_board(name: str, unit: str, target: float, limit: float | None, *keys: st
     return Measurement(name, target, limit, unit, "ulx3s", partial(figure, board, *keys))
 
 
+def of_array(kind: str) -> list[Measurement]:
+    """Return the measurements of an array of one kind."""
+    luts, clock = TARGETS[kind]
+    measure = partial(array, kind)
+    others = ("ff_per_mac", "multipliers_per_mac")
+    return [
+        Measurement(
+            f"area.pe.{kind}.lut4_per_mac",
+            luts,
+            None,
+            "LUT4/MAC",
+            "small",
+            partial(figure, measure, "lut4_per_mac", *others),
+        ),
+        Measurement(
+            f"fmax.pe.{kind}", clock, None, "MHz", "small", partial(figure, measure, "fmax")
+        ),
+    ]
+
+
 #: A board's target is to fit.
 MEASUREMENTS = [
-    Measurement(
-        "area.pe.multiply.lut4_per_mac",
-        22,
-        None,
-        "LUT4/MAC",
-        "small",
-        partial(figure, array, "lut4_per_mac"),
-    ),
-    Measurement("fmax.pe.multiply", 140, None, "MHz", "small", partial(figure, array, "fmax")),
+    *(one for kind in TARGETS for one in of_array(kind)),
     of_board("fmax.ulx3s", "MHz", CHIP.frequency, None, "fmax_mhz", "critical_path"),
     of_board("area.ulx3s.lut", "LUT4", CHIP.luts, CHIP.luts, "TRELLIS_COMB", "modules"),
     of_board("area.ulx3s.ff", "FF", CHIP.flip_flops, CHIP.flip_flops, "FF"),

@@ -11,8 +11,9 @@ from test_systolic import environment, sized
 
 from celosia.cores.multiply import Multiplier
 from celosia.cores.pe import ProcessingElement
+from celosia.cores.pe_shift import TernaryElement
 from celosia.cores.systolic import SystolicArray
-from celosia.platforms.area import Registered, synthesize_core
+from celosia.platforms.area import Registered, measure_core, synthesize_core
 from celosia.platforms.ecp5 import ECP5Cells
 from celosia.runtime.verilator import build_simulation, run_simulation
 
@@ -62,3 +63,9 @@ def test_operands_must_fit_the_cell():
     multiplier = Multiplier(8, 19)
     with pytest.raises(ValueError, match=r"^ECP5 multiplier b_width must be at most 18, not 19$"):
         ECP5Cells().get_multiplier(multiplier)
+
+
+def test_carries_that_do_not_count_cost_no_cell(tmp_path):
+    result = measure_core(TernaryElement(12, 13), build=tmp_path)
+    assert (result["CCU2C"], result["LUT4"]) == (7, 0)  # 13 bits, and the sign into the chain
+    assert result["comb"] <= 2 * 7 + 2  # one cell for a constant

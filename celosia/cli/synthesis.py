@@ -33,6 +33,10 @@ def synthesize_command(
         str | None,
         typer.Option("--core", metavar="NAME", help="Only this core, alone, such as systolic."),
     ] = None,
+    pe: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="With systolic: kind of its elements, such as ternary."),
+    ] = None,
     out_dir: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="DIR", help="Folder for the bitstream; out/CONFIG."),
@@ -52,6 +56,8 @@ def synthesize_command(
 
     if (board is None) == (core is None):
         raise CelosiaError("give either --board, for a bitstream, or --core, for one core alone")
+    if pe is not None and core is None:
+        raise CelosiaError("--pe is for one core alone; give --core systolic with it")
     machine = load_config(config)
 
     def progress(text: str) -> None:
@@ -60,7 +66,7 @@ def synthesize_command(
     if core is not None:
         clock = {} if frequency is None else {"frequency": frequency}
         result = synthesize_core(
-            core, machine, seeds=seeds, report=json, progress=progress, **clock
+            core, machine, pe=pe, seeds=seeds, report=json, progress=progress, **clock
         )
         folder = None
     else:

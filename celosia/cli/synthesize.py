@@ -189,6 +189,7 @@ def synthesize_core(
     name: str,
     config: MachineConfig,
     *,
+    pe: str | None = None,
     frequency: float = 150,
     seeds: int = 1,
     report: Path | None = None,
@@ -202,6 +203,8 @@ def synthesize_core(
         One of `CORES`.
     config : MachineConfig
         The machine that it is a part of.
+    pe : str, optional
+        Kind of the elements of the array, "multiply" by default.
     frequency : float
         Clock that the placer aims at, in MHz.
     seeds : int
@@ -214,20 +217,23 @@ def synthesize_core(
     Returns
     -------
     dict
-        `core`, `config`, and what `measure_core` counts.
+        `core`, `config`, with an array `pe`, and what `measure_core` counts.
 
     Raises
     ------
     ConfigError
-        If there is no such core.
+        If there is no such core or kind, or if a kind is given for another core.
     ToolError
         If a tool is missing or fails.
     """
-    core = _core(name, config)
-    progress(f"synthesising, placing and routing {name}")
+    if pe is not None and name != "systolic":
+        raise ConfigError(f"core {name!r} has no processing elements; give --pe with systolic")
+    core = _core(name, config, pe or "multiply")
+    progress(f"synthesising, placing and routing {name}{f' of {pe}' if pe else ''}")
     result = {
         "core": name,
         "config": config.name,
+        **({"pe": pe or "multiply"} if name == "systolic" else {}),
         **measure_core(core, frequency=frequency, seeds=seeds),
     }
     if report is not None:
@@ -235,7 +241,7 @@ def synthesize_core(
     return result
 
 
-def _core(name: str, config: MachineConfig) -> Any:
+def _core(name: str, config: MachineConfig, pe: str) -> Any:
     """Return a core, with one bit of tag where it has a tag."""
     from celosia.cores.activation import TableActivation
     from celosia.cores.requant import Requantiser
@@ -245,7 +251,7 @@ def _core(name: str, config: MachineConfig) -> Any:
 
     match name:
         case "systolic":
-            return SystolicArray(config)
+            return SystolicArray(config, pe)
         case "requant":
             return Requantiser(config, 1)
         case "activation":
