@@ -100,7 +100,8 @@ class Accumulators(wiring.Component):
         joins = delayed(m, high, 2, "high", reset_less=False)
         psum = self.config.psum_width
         totals = Signal(data.ArrayLayout(signed(psum + 8), self.config.columns), reset_less=True)
-        for total, low in zip(totals, sums, strict=True):
+        for column in range(self.config.columns):
+            low, total = sums[column], totals[column]
             ahead = Mux(joins, total[:psum], 0).as_signed()
             m.d.sync += total.eq(Cat(low[:8], (low >> 8) + ahead))
 

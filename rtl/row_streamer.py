@@ -238,7 +238,8 @@ class RowStreamer(wiring.Component):
             valid.eq(go),
         ]
         of_word = Signal(data.ArrayLayout(signed(16), rows))
-        of_block = Signal(data.ArrayLayout(PROBABILITY_BITS, rows))
+        block_layout = data.ArrayLayout(PROBABILITY_BITS, rows)
+        of_block = Signal(block_layout)
         select_part(m, word, now.of.part, of_word)
         select_part(m, self.probabilities.data, now.of.part, of_block)
         m.d.comb += [
@@ -250,7 +251,8 @@ class RowStreamer(wiring.Component):
 
         # Stages 2 and 3: the quantiser, and probabilities beside it; what is known of the row
         # follows.
-        block = delayed(m, of_block, quantiser.latency, "block")
+        late_block = delayed(m, Value.cast(of_block), quantiser.latency, "block")
+        block = data.View(block_layout, late_block)
         swap = delayed(m, now.first & ~now_low, quantiser.latency, "swap")
         is_low = delayed(m, now_low, quantiser.latency, "is_low")
         is_block = delayed(m, now.of.from_probabilities, quantiser.latency, "is_block")

@@ -293,7 +293,7 @@ def test_every_core_can_be_made():
 
 
 def test_unknown_core():
-    message = r"^core 'pe' is not known; known: systolic, requant, activation, softmax, layernorm$"
+    message = r"^core 'pe' is not known; known: systolic, requant, activation, softmax, vector$"
     with pytest.raises(ConfigError, match=message):
         synthesize_core("pe", TINY)
 

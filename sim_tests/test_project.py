@@ -20,7 +20,7 @@ ARROWS = {
     "celosia.isa": {"config", "errors"},
     "celosia.arguments": {"errors", "isa"},
     "celosia.golden": {"arguments", "config", "errors", "isa"},
-    "celosia.compiler": {"atomic", "config", "errors", "golden", "isa"},
+    "celosia.compiler": {"arguments", "atomic", "config", "errors", "golden", "isa"},
     "celosia.cores": {"config", "errors"},
     "celosia.rtl": {"config", "cores", "errors", "isa"},
     "celosia.platforms": {"config", "cores", "errors", "isa", "rtl"},

@@ -157,7 +157,7 @@ class DecoderLowering:
         self.builder.emit(
             Opcode.MULTIPLY,
             Flag.COMPLEX | flags,
-            adds=BY_TOKEN,
+            BY_TOKEN,
             m=rows.rows,
             words=rows.words,
             period=period,
@@ -296,7 +296,7 @@ class DecoderLowering:
             builder.emit(
                 Opcode.MULTIPLY,
                 Flag.KEEP_EXPONENT if first else NONE,
-                adds=BY_TOKEN,
+                BY_TOKEN,
                 m=self.block,
                 words=gate.words,
                 shift=block.product_shift,

@@ -141,7 +141,7 @@ def _score(lowering: DecoderLowering, head: PlacedProduct, x: Region) -> tuple[i
         builder.emit(
             Opcode.ARGMAX,
             Flag.CONTINUE if first else NONE,
-            adds={"m": Argument.SCORED},
+            {"m": Argument.SCORED},
             m=block,
             n=count,
             words=y.words,
@@ -175,16 +175,15 @@ def schedule_decoder(
     size = min(BLOCK, context) if block is None else block
     while True:
         trial = memory.fork()
-        layer = "attention"
+        lowering = None
         try:
             lowering = DecoderLowering(model, context, sequences, size, config, trial)
-            layer = ""
             found = _lower(model, lowering, hidden, context, sequences)
             memory.adopt(trial)
             return found
         except OutOfSpace as error:
             if size == 1 or block is not None:
-                layer = layer or lowering.builder.layer
+                layer = "attention" if lowering is None else lowering.builder.layer
                 raise ModelError(
                     f"{name}: {layer}, {size} tokens at once, context {context}: {error.needed} "
                     f"{error.what} are needed, but configuration {config.name!r} has "

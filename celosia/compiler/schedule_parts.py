@@ -60,9 +60,9 @@ class Builder:
         self,
         opcode: Opcode,
         flags: Flag = NONE,
-        *,
         adds: Mapping[str, int] = NOTHING,
         extent: Mapping[str, int] = NOTHING,
+        /,
         **operands: int,
     ) -> None:
         """Append one instruction.
@@ -86,19 +86,31 @@ class Builder:
         """Return the scratchpad words of a row."""
         return ceil_div(elements, self.config.lanes)
 
-    def _move(self, opcode: Opcode, region: Region, address: int, space: Space, **more) -> None:
+    def _move(
+        self,
+        opcode: Opcode,
+        region: Region,
+        address: int,
+        pitch: int,
+        space: Space,
+        adds: Mapping[str, int],
+        extent: Mapping[str, int],
+        **operands: int,
+    ) -> None:
         size = self.config.word_bytes if space is Space.ROWS16 else self.config.lanes
         self.emit(
             opcode,
             NONE,
+            adds,
+            extent,
             space=space,
             address=address,
-            pitch=more.pop("pitch", None) or region.words * size,
+            pitch=pitch or region.words * size,
             rows=region.rows,
             words=region.words,
             base=region.base,
             stride=region.stride,
-            **more,
+            **operands,
         )
 
     def load(
@@ -111,7 +123,7 @@ class Builder:
         adds: Mapping[str, int] = NOTHING,
     ) -> None:
         """Fill a region from memory."""
-        self._move(Opcode.LOAD, region, address, space, pitch=pitch, slot=region.slot, adds=adds)
+        self._move(Opcode.LOAD, region, address, pitch, space, adds, NOTHING, slot=region.slot)
 
     def store(
         self,
@@ -124,7 +136,7 @@ class Builder:
         extent: Mapping[str, int] = NOTHING,
     ) -> None:
         """Write a region to memory."""
-        self._move(Opcode.STORE, region, address, space, pitch=pitch, adds=adds, extent=extent)
+        self._move(Opcode.STORE, region, address, pitch, space, adds, extent)
 
     def load_table(self, address: int) -> None:
         """Fill the activation table."""
@@ -149,7 +161,7 @@ class Builder:
         self.emit(
             Opcode.NORM,
             Flag.RMS if norm.rms else NONE,
-            adds=adds,
+            adds,
             m=x.rows,
             n=norm.width,
             words=x.words,
@@ -223,7 +235,7 @@ class Builder:
                 self.emit(
                     Opcode.MATMUL,
                     flags | Flag.WEIGHTS_IN_MEMORY | (Flag.KEEP_EXPONENT if channel else NONE),
-                    adds=adds,
+                    adds,
                     m=m,
                     n=n,
                     k_tiles=matrix.k_tiles,
@@ -255,8 +267,8 @@ class Builder:
         self.emit(
             Opcode.MATMUL,
             Flag.ROW_PARAMETERS | flags,
-            adds=adds,
-            extent=extent,
+            adds,
+            extent,
             m=weights.rows,
             n=x.rows,
             k_tiles=matrix.k_tiles,
@@ -284,7 +296,7 @@ class Builder:
         self.emit(
             Opcode.ATTEND,
             flags,
-            adds=adds,
+            adds,
             m=q.rows,
             **q.operand("x"),
             **k.operand("w"),

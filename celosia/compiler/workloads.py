@@ -109,10 +109,11 @@ class Workload:
 
 
 def runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and length of runs that follow one another."""
+    """Yield first and length of runs that follow one another, but for empty ones."""
     first = 0
     for size in sizes:
-        yield first, size
+        if size:
+            yield first, size
         first += size
 
 
@@ -128,7 +129,7 @@ def mha_ffn(
     tokens, embed, project, ffn : int
         Rows; their width; width of Q, K and V; width inside the feed-forward half.
     begin, end : int
-        Rows of the first block that is loaded, and channels of the last product.
+        Rows of the first block that is loaded, and of the last one that is stored.
     """
     work = Workload(config)
     builder, lanes = work.builder, config.lanes
@@ -145,7 +146,9 @@ def mha_ffn(
     target = work.tensor("outputs", "y", tokens, embed)
 
     pad, words = builder.pad, builder.words
-    x, q, k = (pad.take(tokens, words(width)) for width in (embed, project, project))
+    x, q = (pad.take(tokens, words(width)) for width in (embed, project))
+    pad.take(1, 1)  # queries and keys then lie in different banks, row by row
+    k = pad.take(tokens, words(project))
     v, weights = pad.take(project, words(tokens)), pad.take(project, words(embed))
     context, wide = pad.take(tokens, words(project)), pad.take(tokens, words(ffn))
     y, out = pad.take(tokens, words(embed)), pad.take(tokens, words(embed))
@@ -157,29 +160,36 @@ def mha_ffn(
     # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
     for first, rows in runs([begin, tokens - begin]):
         builder.load(x.part(first, rows), source + first * embed, space=Space.ROWS8, pitch=embed)
-        for channel, n in runs([lanes, project - lanes] if not first else [project]):
+        for channel, n in runs([lanes, lanes, project - 2 * lanes] if not first else [project]):
             builder.matmul(
                 matrices["k"], x.part(first, rows), k.part(first, rows), channels=(channel, n)
             )
+        if not first:
+            # The first rows come before the tiles that are fetched as products are decoded.
+            builder.program.sort(key=lambda instruction: instruction.opcode is Opcode.MATMUL)
     builder.load(weights, matrices["v"].weights, space=Space.ROWS8, pitch=embed)
-    for row, m in runs([project // 2, project - project // 2]):
-        builder.matmul_rows(matrices["v"], row, weights.part(row, m), x, v.part(row, m))
+    builder.matmul_rows(matrices["v"], 0, weights, x, v)
     for first, rows in blocks:
         builder.matmul(matrices["q"], x.part(first, rows), q.part(first, rows))
 
+    # The scores of a second block of keys wait for those of the first, so the first queries are
+    # few; and so are the last rows, which come from the same ones.
+    between = tokens - end
+    sizes = pieces(between, ceil_div(between, ceil_div(between, most)))
+    few, *many = runs([end, *(rows for _, rows in sizes)])
     operands = {"t": tokens, **logit_scale(config, ROW_SPREAD, project)}
-    for first, rows in blocks:
+    for first, rows in (few, *many):
         builder.attend(q.part(first, rows), k, v, context.part(first, rows), operands)
-    for first, rows in blocks:
+    for first, rows in (few, *many):
         builder.matmul(matrices["o"], context.part(first, rows), y.part(first, rows))
     builder.load_table(table)
-    for first, rows in blocks:
+    for first, rows in (*many, few):
         builder.matmul(
             matrices["up"], y.part(first, rows), wide.part(first, rows), flags=Flag.ACTIVATE
         )
-    for first, rows in blocks:
-        last = first + rows == tokens
-        for channel, n in runs([embed - end, end] if last else [embed]):
+    # The store of a block ends before the next one begins, and the last one is short.
+    for first, rows in (*many, few):
+        for channel, n in runs([embed - 2 * lanes, 2 * lanes]):
             builder.matmul(
                 matrices["down"],
                 wide.part(first, rows),

@@ -128,7 +128,7 @@ class SimSession(Session):
         lines += [f"W {REGISTERS[f'argument{n}']:x} {value:x}" for n, value in enumerate(values)]
         lines += [f"W {REGISTERS['control']:x} 1", f"I {limit:x}"]
         self._send([*lines, *(f"R {REGISTERS[name]:x}" for name in READ), "X"])
-        counters = dict(zip(READ, self._answers(len(READ)), strict=True))
+        counters: dict[str, int] = dict(zip(READ, self._answers(len(READ)), strict=True))
         self._check_end(counters, limit)
         tensors = self.program.outputs
         self._command(
