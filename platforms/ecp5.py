@@ -120,7 +120,8 @@ class ECP5Cells:
         """
         # Of each half: inputs A to D, table, sum. An unused half passes the carry on.
         carry = adder.carry if adder.has_carry else Const(0)
-        halves = [((carry, 1, 1, 1), _GENERATE, {})]
+        halves: list[tuple[tuple[Any, ...], int, dict[str, Any]]] = []
+        halves.append(((carry, 1, 1, 1), _GENERATE, {}))
         bits = zip(adder.a, adder.b, adder.c, adder.d, adder.sum, strict=True)
         halves += [((a, b, c, d), adder.table, {"o_S{}": s}) for a, b, c, d, s in bits]
         if len(halves) % 2:
