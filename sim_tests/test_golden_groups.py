@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from test_golden_machine import (
     CONFIGS,
+    DATA,
     HALT,
     NONE,
     SQUARE,
@@ -212,6 +213,22 @@ def test_wide_accumulators_saturate_tile_by_tile(sign):
     few = [128 * sign * 10 * (1 << 15), -128 * sign * 10 * (-(1 << 15) + 255)]
     expected = [[end, few[0]], [other, few[1]]]
     assert accumulate_products(x, w, 16, 32, bits=15).tolist() == expected
+
+
+def test_wide_product_with_saturating_accumulators():
+    golden, plain, memory = machines(SQUARE, np.random.default_rng(1))
+    k_tiles = 200  # 800 products: the first 600 pass the limit, the others come back
+    tiles = memory[DATA : DATA + 16 * k_tiles].reshape(k_tiles, -1)
+    tiles[:150], tiles[150:] = 0x80, 0x7F
+    plain.memory[:] = memory.tobytes()
+    for words in (golden.state.scratchpad.words, plain.scratchpad):
+        for address in range(k_tiles):
+            words[address][:] = [-(1 << 15)] * SQUARE.lanes
+    for machine in (golden.state, plain):
+        machine.parameters[3] = (1 << 14, 31, 0)
+    agree(golden, plain, memory, product(SQUARE, 1, 1, k_tiles, F.WIDE | F.WEIGHTS_IN_MEMORY))
+    left = (1 << 31) - 1 - 127 * 200 * (1 << 15)
+    assert golden.state.scratchpad.words[300, 0] == (left + (1 << 16)) >> 17
 
 
 @pytest.mark.parametrize("low", [0, 1, 128, 255])
