@@ -289,7 +289,7 @@ def test_measures_a_core(tmp_path):
 
 def test_every_core_can_be_made():
     for name in synthesize.CORES:
-        rtlil.convert(synthesize._core(name, TINY), name="top")
+        rtlil.convert(synthesize._core(name, TINY, "multiply"), name="top")
 
 
 def test_unknown_core():
