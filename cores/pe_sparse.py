@@ -1,0 +1,89 @@
+"""Choice of an activation for an element of a sparse array."""
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.cores.pe import ACTIVATION_BITS
+
+__all__ = ["Selector"]
+
+
+class Selector(wiring.Component):
+    """Gives one of a group of M activations to an element, by the index stored with its weight.
+
+    Of N:M sparse weights only those that are not zero are stored, each with its place in its group
+    of M. The rows of the array that hold a group share the M wires of its activations; an element
+    multiplies the one that its index names.
+
+    As a weight, an index is kept twice. The shadow index is written bit by bit at any time: a plane
+    is one bit of the indices of many elements. The active one takes its value together with the
+    activations that have `swap` set, and these are the first to be chosen by it. A plane written in
+    the same cycle as a swap comes into use at the next swap. After reset the index is undefined
+    until all its planes have been loaded and swapped in.
+
+    `activation` is combinational: it belongs to the `wires` and the `swap` of the same cycle.
+
+    Parameters
+    ----------
+    m : int
+        Activations of a group: a power of two, 2 or more.
+
+    Members
+    -------
+    wires : In(data.ArrayLayout(signed(9), m))
+        The activations of the group, first the one that index 0 means.
+    swap : In(1)
+        Put the shadow index in use, from these activations on.
+    plane_enable : In(log2(m))
+        Of each plane: take its bit. Several may take the same.
+    plane_bit : In(1)
+        The bit.
+    activation : Out(signed(9))
+        The chosen one.
+
+    Raises
+    ------
+    ValueError
+        If `m` is not a power of two, or less than 2.
+    """
+
+    wires: Any
+    swap: Signal
+    plane_enable: Signal
+    plane_bit: Signal
+    activation: Signal
+
+    def __init__(self, m: int) -> None:
+        if m < 2 or m & m - 1:
+            raise ValueError(f"Selector m must be a power of two, 2 or more, not {m}")
+        self.m = m
+        super().__init__({
+            "wires": In(data.ArrayLayout(signed(ACTIVATION_BITS), m)),
+            "swap": In(1),
+            "plane_enable": In(m.bit_length() - 1),
+            "plane_bit": In(1),
+            "activation": Out(signed(ACTIVATION_BITS)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        planes = len(self.plane_enable)
+        shadow = Signal(planes, reset_less=True)
+        active = Signal(planes, reset_less=True)
+        index = Signal(planes)
+        for plane in range(planes):
+            with m.If(self.plane_enable[plane]):
+                m.d.sync += shadow[plane].eq(self.plane_bit)
+        with m.If(self.swap):
+            m.d.sync += active.eq(shadow)
+        m.d.comb += index.eq(Mux(self.swap, shadow, active))
+
+        level: list[Value] = [self.wires[wire] for wire in range(self.m)]
+        for plane in range(planes):
+            pairs = zip(level[::2], level[1::2], strict=True)
+            level = [Mux(index[plane], odd, even) for even, odd in pairs]
+        m.d.comb += self.activation.eq(level[0])
+        return m
