@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from celosia.cores.multiplexer import Multiplexer
 from celosia.cores.pe import ACTIVATION_BITS
 
 __all__ = ["Selector"]
@@ -19,7 +20,7 @@ class Selector(wiring.Component):
     multiplies the one that its index names.
 
     As a weight, an index is kept twice. The shadow index is written bit by bit at any time: a plane
-    is one bit of the indices of many elements. The active one takes its value together with the
+    is one bit of the indices of many elements, but several can be written at once. The active one takes its value together with the
     activations that have `swap` set, and these are the first to be chosen by it. A plane written in
     the same cycle as a swap comes into use at the next swap. After reset the index is undefined
     until all its planes have been loaded and swapped in.
@@ -38,9 +39,9 @@ class Selector(wiring.Component):
     swap : In(1)
         Put the shadow index in use, from these activations on.
     plane_enable : In(log2(m))
-        Of each plane: take its bit. Several may take the same.
-    plane_bit : In(1)
-        The bit.
+        Of each plane: take its bit.
+    plane_bits : In(log2(m))
+        The bits.
     activation : Out(signed(9))
         The chosen one.
 
@@ -53,7 +54,7 @@ class Selector(wiring.Component):
     wires: Any
     swap: Signal
     plane_enable: Signal
-    plane_bit: Signal
+    plane_bits: Signal
     activation: Signal
 
     def __init__(self, m: int) -> None:
@@ -64,7 +65,7 @@ class Selector(wiring.Component):
             "wires": In(data.ArrayLayout(signed(ACTIVATION_BITS), m)),
             "swap": In(1),
             "plane_enable": In(m.bit_length() - 1),
-            "plane_bit": In(1),
+            "plane_bits": In(m.bit_length() - 1),
             "activation": Out(signed(ACTIVATION_BITS)),
         })
 
@@ -76,14 +77,15 @@ class Selector(wiring.Component):
         index = Signal(planes)
         for plane in range(planes):
             with m.If(self.plane_enable[plane]):
-                m.d.sync += shadow[plane].eq(self.plane_bit)
+                m.d.sync += shadow[plane].eq(self.plane_bits[plane])
         with m.If(self.swap):
             m.d.sync += active.eq(shadow)
         m.d.comb += index.eq(Mux(self.swap, shadow, active))
 
-        level: list[Value] = [self.wires[wire] for wire in range(self.m)]
-        for plane in range(planes):
-            pairs = zip(level[::2], level[1::2], strict=True)
-            level = [Mux(index[plane], odd, even) for even, odd in pairs]
-        m.d.comb += self.activation.eq(level[0])
+        m.submodules.multiplexer = multiplexer = Multiplexer(ACTIVATION_BITS, self.m)
+        m.d.comb += [
+            multiplexer.i.eq(self.wires),
+            multiplexer.index.eq(index),
+            self.activation.eq(multiplexer.o),
+        ]
         return m

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from amaranth import ClockSignal, Const, Instance, Module, Signal
+from amaranth import ClockSignal, Const, Instance, Module, Signal, Value
 
 from celosia.cores.folded_adder import FoldedAdder
+from celosia.cores.multiplexer import Multiplexer
 from celosia.cores.multiply import Multiplier
 
 __all__ = ["HIDE_ELEMENTS", "REMOVE_COLLISION_LOGIC", "ECP5Cells", "release_carries"]
@@ -27,6 +28,8 @@ HIDE_ELEMENTS = "hierarchy -top top\nproc\nflatten\nrename -hide w:*[[]*"
 _OPERAND_WIDTH = 18
 #: Tables of a carry cell: the carry out is A; the carry out is the carry in.
 _GENERATE, _PROPAGATE = 0x000A, 0xFFFF
+#: Table of a LUT that is B if C is set, otherwise A.
+_CHOOSE = 0xCACA
 
 
 def release_carries(module: dict[str, Any]) -> None:
@@ -139,3 +142,32 @@ class ECP5Cells:
                 ports["o_COUT"] = carry
             m.submodules[f"cell_{cell}"] = Instance("CCU2C", **ports)
         return m
+
+    def get_multiplexer(self, multiplexer: Multiplexer) -> Module:
+        """Build `multiplexer` from one LUT4 for each two bits and the multiplexers between LUTs.
+
+        Synthesis knows these only as parts of wider tables, and takes twice as many LUTs.
+        """
+        m = Module()
+        level = [list(multiplexer.i[word]) for word in range(multiplexer.count)]
+        for depth, index in enumerate(multiplexer.index):
+            pairs = list(zip(level[::2], level[1::2], strict=True))
+            last = len(pairs) == 1
+            outputs = [multiplexer.o] if last else [Signal(multiplexer.width) for _ in pairs]
+            for choice, ((even, odd), output) in enumerate(zip(pairs, outputs, strict=True)):
+                for bit, (a, b, z) in enumerate(zip(even, odd, output, strict=True)):
+                    m.submodules[f"cell_{depth}_{choice}_{bit}"] = _chooser(depth, a, b, index, z)
+            level = [list(output) for output in outputs]
+        return m
+
+
+def _chooser(depth: int, a: Value, b: Value, index: Value, z: Value) -> Instance:
+    """One bit of a level of a multiplexer, counted from its inputs: `b` if `index`, else `a`."""
+    match depth:
+        case 0:
+            ports = {"i_A": a, "i_B": b, "i_C": index, "i_D": 0}
+            return Instance("LUT4", p_INIT=Const(_CHOOSE, 16), **ports, o_Z=z)
+        case 1:
+            return Instance("PFUMX", i_ALUT=b, i_BLUT=a, i_C0=index, o_Z=z)
+        case _:
+            return Instance("L6MUX21", i_D0=a, i_D1=b, i_SD=index, o_Z=z)

@@ -5,6 +5,7 @@ import pytest
 from harness import simulate
 from test_ecp5 import simulate_netlist
 
+from celosia.cores.multiplexer import Multiplexer
 from celosia.cores.pe_sparse import Selector
 
 
@@ -16,7 +17,16 @@ def test_chooses_by_its_index(m, tmp_path):
 @pytest.mark.parametrize("m", [4, 8])
 def test_netlist_chooses_by_its_index(m, tmp_path):
     cells = simulate_netlist(Selector(m), "tb_pe_sparse", tmp_path, M=m)
-    print(cells)
+    planes = m.bit_length() - 1
+    # A LUT for each two bits, and one for each bit of the index.
+    assert cells["LUT4"] == 9 * m // 2 + planes
+    assert cells["PFUMX"] == 9 * m // 4
+    assert cells["TRELLIS_FF"] == 2 * planes
+
+
+def test_multiplexers_have_powers_of_two():
+    with pytest.raises(ValueError, match=r"^Multiplexer count must be a power .*, not 12$"):
+        Multiplexer(9, 12)
 
 
 @pytest.mark.parametrize("m", [0, 1, 3, 6])
