@@ -1,0 +1,148 @@
+"""Rounds the columns of a matrix one after the other, each making up for those before.
+
+All of it minimises the error of a layer's output, `trace(E·H·Eᵀ)`, with E the exact weights less
+the rounded ones and H the second moments of the layer's input. Matrices are held transposed here,
+(in, out), so that one input of all channels is contiguous.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["descend", "descend_steps", "sweep", "sweep_order"]
+
+FloatArray = NDArray[np.float64]
+Nearest = Callable[[FloatArray], FloatArray]
+"""From numbers to the integers of the format that are nearest."""
+
+#: Inputs between two updates of all that follow.
+CHUNK = 64
+
+
+def sweep_order(hessian: FloatArray, run: int) -> NDArray[np.int64]:
+    """Return the inputs in the order to go through: the strongest runs first.
+
+    Those `run` inputs that N:M sparsity takes together stay together.
+    """
+    strength = np.diag(hessian)
+    starts = np.arange(0, len(strength), run)
+    first = np.argsort(-np.maximum.reduceat(strength, starts), kind="stable")
+    # A short last run must stay last: positions are counted in whole runs.
+    if len(strength) % run:
+        first = np.append(first[first != len(starts) - 1], len(starts) - 1)
+    return np.concatenate([np.arange(s, min(s + run, len(strength))) for s in starts[first]])
+
+
+def sweep(
+    weight: FloatArray,
+    hessian: FloatArray,
+    steps: FloatArray,
+    nearest: Nearest,
+    kept: NDArray[np.bool_],
+    *,
+    run: int = 1,
+    choose: Callable[[FloatArray, FloatArray], NDArray[np.bool_]] | None = None,
+) -> FloatArray:
+    """Round input by input; the inputs that follow take each error up (GPTQ).
+
+    Parameters
+    ----------
+    weight : (in, out) float64
+        Exact weights.
+    hessian : (in, in) float64
+        Positive definite.
+    steps : (in, out) float64
+        Real value of one integer.
+    nearest : callable
+        Rounding to the format.
+    kept : (in, out) bool
+        False where a weight must be 0; `choose` clears more of it, in place.
+    run : int
+        Inputs that `choose` is called for.
+    choose : callable, optional
+        From the weights of a run as they then are, (run, out), and its part of the inverse
+        Hessian of all inputs not yet rounded, to the weights that are kept, (run, out).
+
+    Returns
+    -------
+    (in, out) float64
+        Integers.
+    """
+    order = sweep_order(hessian, run)
+    # H = R·Rᵀ with R upper triangular; U = R⁻¹ then gives the inverse of what is left at input p
+    # as U[p:, p:]ᵀ·U[p:, p:].
+    backward = np.linalg.cholesky(hessian[np.ix_(order, order)][::-1, ::-1])
+    upper = np.triu(np.linalg.inv(backward[::-1, ::-1]))
+    left = weight[order]
+    codes = np.zeros_like(left)
+    chunk = max(CHUNK // run, 1) * run
+    for start in range(0, len(order), chunk):
+        end = min(start + chunk, len(order))
+        errors = np.zeros((end - start, left.shape[1]))
+        for position in range(start, end):
+            column = order[position]
+            if choose is not None and (position - start) % run == 0:
+                # Runs begin at multiples of `run` within a chunk.
+                stop = min(position + run, end)
+                part = upper[position:stop, position:stop]
+                kept[order[position:stop]] &= choose(left[position:stop], part.T @ part)
+            step = steps[column]
+            codes[position] = np.where(kept[column], nearest(left[position] / step), 0)
+            error = (left[position] - codes[position] * step) / upper[position, position]
+            errors[position - start] = error
+            left[position + 1 : end] -= upper[position, position + 1 : end, np.newaxis] * error
+        left[end:] -= upper[start:end, end:].T @ errors
+    found = np.empty_like(codes)
+    found[order] = codes
+    return found
+
+
+def descend(
+    weight: FloatArray,
+    hessian: FloatArray,
+    steps: FloatArray,
+    nearest: Nearest,
+    kept: NDArray[np.bool_],
+    codes: FloatArray,
+) -> None:
+    """Round every input anew, all others as they are, in place; that never makes it worse."""
+    gradient = hessian @ (weight - codes * steps)
+    diagonal = np.diag(hessian)
+    for start in range(0, len(weight), CHUNK):
+        part = slice(start, min(start + CHUNK, len(weight)))
+        inner, around = gradient[part].copy(), hessian[part, part]
+        moved = np.zeros_like(inner)
+        for i in range(len(inner)):
+            column = start + i
+            step = steps[column]
+            wanted = codes[column] + inner[i] / (diagonal[column] * step)
+            new = np.where(kept[column], nearest(wanted), 0)
+            moved[i] = (new - codes[column]) * step
+            codes[column] = new
+            inner -= around[i][:, np.newaxis] * moved[i]
+        gradient -= hessian[:, part] @ moved
+
+
+def descend_steps(
+    weight: FloatArray,
+    hessian: FloatArray,
+    groups: Sequence[slice],
+    codes: FloatArray,
+    steps: FloatArray,
+    round_step: Callable[[FloatArray], FloatArray],
+) -> None:
+    """Find the best step of every group, all others as they are, in place.
+
+    `steps` is (groups, out), and `round_step` takes the steps of a group to those that can be had.
+    """
+    values = np.concatenate([codes[g] * s for g, s in zip(groups, steps, strict=True)])
+    gradient = hessian @ (weight - values)
+    for index, group in enumerate(groups):
+        own = codes[group]
+        curvature = (own * (hessian[group, group] @ own)).sum(axis=0)
+        slope = (own * gradient[group]).sum(axis=0)
+        wanted = steps[index] + slope / np.where(curvature > 0, curvature, 1.0)
+        new = round_step(wanted)
+        gradient -= hessian[:, group] @ (own * (new - steps[index]))
+        steps[index] = new

@@ -1,0 +1,105 @@
+"""Moments of what every matrix multiplies, against the rows themselves."""
+
+import numpy as np
+import pytest
+
+from celosia.compiler.checkpoint import load_model
+from celosia.compiler.hessians import find_moments
+from celosia.compiler.layers import named_linears, replace_weights, sources
+from celosia.errors import ModelError
+from celosia.golden import reference, reference_decoder
+
+MODELS = ("digits_vit", "mathformer-add")
+
+
+def inputs(model, count=4):
+    rng = np.random.default_rng(0)
+    if model.name == "digits_vit":
+        return [rng.integers(0, 17, (1, 8, 8)) for _ in range(count)]
+    return [rng.integers(0, model.vocabulary, length) for length in range(3, 3 + count)]
+
+
+def seen(model, samples):
+    """Return the rows of every matrix, taken where the reference multiplies them."""
+    rows = {}
+    names = {id(part): name for name, part in named_linears(model).items()}
+
+    def product(part, x):
+        rows.setdefault(names.get(id(part), "?"), []).append(np.array(x))
+        return reference.linear(part, x)
+
+    return rows, product
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_moments_are_those_of_the_rows(name, monkeypatch):
+    model = load_model(name)
+    samples = inputs(model)
+    rows, product = seen(model, samples)
+    if name == "digits_vit":
+        original, names = reference.linear, {id(p): n for n, p in named_linears(model).items()}
+
+        def linear(part, x):
+            if id(part) in names:
+                rows.setdefault(names[id(part)], []).append(np.array(x))
+            return original(part, x)
+
+        monkeypatch.setattr(reference, "linear", linear)
+        for sample in samples:
+            reference.forward(model, sample)
+        monkeypatch.undo()
+        rows["patch"] = [model.embedding.rows(sample) for sample in samples]
+        if model.pooling == "mean":  # the machine applies the head to every row
+            rows["head"] = [reference.forward(model, sample)["hidden"] for sample in samples]
+    else:
+        for sample in samples:
+            reference_decoder.forward(model, sample, product=product)
+    found = find_moments(model, samples)
+    assert list(found) == list(named_linears(model))
+    for layer, moments in found.items():
+        x = np.concatenate([np.atleast_2d(part) for part in rows[layer]])
+        scale = np.abs(x).max()
+        np.testing.assert_allclose(moments.second, x.T @ x / len(x), atol=2e-5 * scale**2)
+        np.testing.assert_allclose(moments.mean, x.mean(axis=0), atol=2e-5 * scale)
+
+
+def test_cross_moments_need_the_exact_model():
+    model = load_model("mathformer-add")
+    samples = inputs(model)
+    changed = replace_weights(model, {"block0.v": named_linears(model)["block0.v"].weight * 0.5})
+    found = find_moments(changed, samples, ["block0.o"], exact=model)["block0.o"]
+    rows, right = seen(changed, samples), seen(model, samples)
+    for each, one in ((rows, changed), (right, model)):
+        for sample in samples:
+            reference_decoder.forward(one, sample, product=each[1])
+    x, y = (np.concatenate(each[0]["block0.o"]) for each in (rows, right))
+    np.testing.assert_allclose(found.cross, x.T @ y / len(x), atol=1e-4 * np.abs(x).max() ** 2)
+    np.testing.assert_allclose(found.exact_mean, y.mean(axis=0), atol=1e-4)
+    assert np.abs(found.cross - found.second).max() > 1e-3 * np.abs(x).max() ** 2
+
+
+def test_division_of_columns():
+    model = load_model("mathformer-add")
+    moments = find_moments(model, inputs(model), ["block0.q"])["block0.q"]
+    factors = np.geomspace(0.1, 5, len(moments.mean))
+    found = moments.divided(factors)
+    np.testing.assert_allclose(found.second * factors * factors[:, None], moments.second)
+    np.testing.assert_allclose(found.mean * factors, moments.mean)
+
+
+def test_a_sample_is_needed():
+    with pytest.raises(ModelError, match="at least one input"):
+        find_moments(load_model("mathformer-add"), [])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_weight_can_be_replaced(name):
+    model = load_model(name)
+    linears = named_linears(model)
+    assert set(sources(model)) == set(linears)
+    weights = {name: part.weight + 1 for name, part in linears.items()}
+    found = named_linears(replace_weights(model, weights))
+    for name, part in linears.items():
+        np.testing.assert_array_equal(found[name].weight, part.weight + 1)
+    with pytest.raises(KeyError):
+        replace_weights(model, {"block9.q": linears["head"].weight})
