@@ -33,6 +33,12 @@ class MachineConfig:
     rows: int
     #: Columns of the array: the results formed each cycle.
     columns: int
+    #: Kind of processing element: "multiply" (int8 weights), or "packed" (4-bit weights as well,
+    #: two products of them with each multiplier).
+    pe: str = "multiply"
+    #: M of the N:M sparsity that the array can exploit: at most half of each M weights are kept,
+    #: and rows of twice as many elements go as fast; 1 if it takes dense weights only.
+    sparsity: int = 1
     #: Depth of the scratchpad in words of `lanes` int16.
     scratchpad_words: int
     #: Single-read banks that the scratchpad is interleaved over.
@@ -77,7 +83,22 @@ class MachineConfig:
             value = getattr(self, name)
             if value & (value - 1):
                 raise ConfigError(f"{self._label}: {name} must be a power of two, not {value}")
+        self._check_array()
         self._check_relations()
+
+    def _check_array(self) -> None:
+        if self.pe not in ("multiply", "packed"):
+            reason = " is not known"
+            if self.pe in ("int4", "fp4", "ternary", "switchable"):
+                reason = " cannot hold the int8 keys and values of attention"
+            raise ConfigError(
+                f'{self._label}: pe {self.pe!r}{reason}; a machine takes "multiply" or "packed"'
+            )
+        if self.sparsity not in (1, 4, 8) or self.sparsity > 2 * self.rows:
+            raise ConfigError(
+                f"{self._label}: sparsity must be 1, 4 or 8 and at most twice the rows "
+                f"({2 * self.rows}), not {self.sparsity}"
+            )
 
     def _check_relations(self) -> None:
         if self.memory not in ("axi4", "on_chip"):
@@ -127,6 +148,47 @@ class MachineConfig:
         The largest is `255 · 128 · rows`, below `2^15 · rows`.
         """
         return 16 + _log2(self.rows)
+
+    @property
+    def products(self) -> int:
+        """Products that one element forms with a weight of 4 bits: channels of one column."""
+        return 2 if self.pe == "packed" else 1
+
+    @property
+    def row_lanes(self) -> int:
+        """Elements of a streamed row that reach the array at once: 2R if it can leave out half."""
+        return 2 * self.rows if self.sparsity > 1 else self.rows
+
+    @property
+    def row_words(self) -> int:
+        """Scratchpad words that hold `row_lanes` elements, read at once; 1 or 2."""
+        return max(1, self.row_lanes // self.lanes)
+
+    @property
+    def index_planes(self) -> int:
+        """Bits of the index by which an element picks one of M activations."""
+        return _log2(self.sparsity)
+
+    @property
+    def scale_bytes(self) -> int:
+        """Bytes of the scales of one group in memory, one for each of 2C channels, padded."""
+        return max(2 * self.columns, self.rows, self.memory_width)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the indices of one sparse tile in memory, bit plane by bit plane, padded."""
+        planes = self.index_planes * -(-self.columns // 8) * self.rows
+        return -(-planes // self.memory_width) * self.memory_width
+
+    @property
+    def sum_width(self) -> int:
+        """Bits of a sum of the array as the accumulators take it.
+
+        Sums of 4-bit weights, the largest of them 12, are multiplied by their group's scale.
+        """
+        if self.pe == "multiply":
+            return self.psum_width
+        return max(self.psum_width, 13 + _log2(self.rows) + 8)
 
     @property
     def guard_bits(self) -> int:

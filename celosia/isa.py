@@ -24,6 +24,7 @@ __all__ = [
     "REGISTERS",
     "VERSION",
     "Cause",
+    "Code",
     "Field",
     "Flag",
     "Instruction",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 #: Version of everything in this file; programs carry it and machines report it.
-VERSION = 3
+VERSION = 4
 #: Bytes of one instruction.
 INSTRUCTION_BYTES = 64
 #: First register's value, "CELO".
@@ -87,6 +88,14 @@ class Space(IntEnum):
     TABLE = 3
 
 
+class Code(IntEnum):
+    """Number format of weights in memory; FP4 (E2M1) counts as twice its value."""
+
+    INT8 = 0
+    INT4 = 1
+    FP4 = 2
+
+
 class Flag(IntFlag):
     """Modifiers of instructions."""
 
@@ -103,6 +112,7 @@ class Flag(IntFlag):
     WIDE = 1024
     RMS = 2048
     COMPLEX = 4096
+    SPARSE = 8192
 
 
 class Status(IntFlag):
@@ -164,6 +174,10 @@ def _fields(*rows: tuple[float, str, int, str], signed: Sequence[str] = ()) -> t
     )
 
 
+def _names(values: type[IntEnum]) -> str:
+    return ", ".join(f"{value.value} {value.name.lower()}" for value in values)
+
+
 _X = (
     (4, "x_base", 16, "first scratchpad word of the streamed rows"),
     (5, "x_stride", 16, "words from one streamed row to the next"),
@@ -182,7 +196,7 @@ _Y = (
 _MEMORY = (
     (2, "rows", 16, "rows to move"),
     (3, "words", 16, "scratchpad words per row, or entries"),
-    (4, "space", 8, "what is moved: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Space)),
+    (4, "space", 8, "what is moved: " + _names(Space)),
     (6, "address", 32, "byte offset of the first row in the window"),
     (8, "pitch", 32, "bytes from one row to the next in memory"),
     (12, "base", 16, "first scratchpad word, or entry"),
@@ -218,6 +232,8 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
             (16, "r_base", 16, "first scratchpad word of the residual"),
             (17, "r_stride", 16, "words from one residual row to the next"),
             (18, "w_address", 32, "byte offset of the stationary tiles in the window"),
+            (20, "code", 8, "weights in memory: " + _names(Code)),
+            (20.5, "group", 8, "1 + log2 of the k-tiles that share a scale; 0 without scales"),
         ),
     ),
     Opcode.ATTEND: (
@@ -298,7 +314,8 @@ FLAGS: dict[Opcode, Flag] = {
     | Flag.ACTIVATE
     | Flag.NARROW
     | Flag.KEEP_EXPONENT
-    | Flag.WIDE,
+    | Flag.WIDE
+    | Flag.SPARSE,
     Opcode.ATTEND: Flag.KEEP_EXPONENT
     | Flag.CAUSAL
     | Flag.WINDOW

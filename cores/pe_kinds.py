@@ -16,7 +16,7 @@ of attention is int8: `multiply` can hold it, and `packed` in mode 0; the others
 Kind      Weight                             Products Multipliers
 ========= ================================== ======== ===========
 multiply  int8                               1        1
-packed    mode 0: int8; mode 1: two int4     1 or 2   1
+packed    int8, two int4 or two fp4, by mode 1 or 2   1
 int4      int4                               1        0
 fp4       E2M1, as twice its value           1        0
 ternary   -1, 0, 1 of two bits               1        0

@@ -1,4 +1,4 @@
-"""Processing element that packs two products of int4 weights into one multiplier of 18 bits."""
+"""Processing element that packs two products of 4-bit weights into one multiplier of 18 bits."""
 
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
@@ -11,20 +11,23 @@ from celosia.cores.pe import ACTIVATION_BITS
 
 __all__ = ["PackedElement"]
 
-#: The second weight of a pair counts 2^13: a product of 9 and 4 bits has 13, for every activation.
+#: The second weight of a pair counts 2^13: an activation, up to 255, times 12 has 13 bits.
 SEPARATION = 13
 #: Bits of the second weight, less one if the first is negative.
 UPPER = 5
 OPERAND = SEPARATION + UPPER
+#: Twice the values of FP4 (E2M1), by code word.
+FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
 
 class PackedElement(wiring.Component):
-    """One product with an int8 weight, or two with a pair of int4 weights, added to passing sums.
+    """One product with an int8 weight, or two with a pair of 4-bit weights, added to passing sums.
 
     A weight is a byte. In mode 0 it is an int8, and its product goes to the low sum; the high sum
-    has no meaning. In mode 1 it is two int4, the first one in the low half; the multiplier
-    gets `w0 + 2^13·w1`. The product's lower 13 bits are then the first product, and those above,
-    plus one if it is negative, the second: `a·w1 = (a·(w0 + 2^13·w1) - a·w0) / 2^13`.
+    has no meaning. In mode 1 it is two int4, in mode 2 two FP4 that count as twice their value, the
+    first one in the low half; the multiplier gets `w0 + 2^13·w1`. The product's lower 13 bits are
+    then the first product, and those above, plus one if it is negative, the second:
+    `a·w1 = (a·(w0 + 2^13·w1) - a·w0) / 2^13`.
 
     The contract is that of `celosia.cores.pe.ProcessingElement`, with two sums.
 
@@ -50,8 +53,8 @@ class PackedElement(wiring.Component):
     """
 
     weight_shape: Shape = unsigned(8)
-    modes = 2
-    products = ((-255 * 128, 255 * 127), (-255 * 8, 255 * 8))
+    modes = 3
+    products = ((-255 * 128, 255 * 127), (-255 * 12, 255 * 12))
     latency = Multiplier.latency + 1
     code_bits = 8 + UPPER + 1
 
@@ -83,12 +86,13 @@ class PackedElement(wiring.Component):
 
     @staticmethod
     def recode(weight: Value, mode: Value | None) -> Value:
-        """Return the low byte, the upper bits and the mode; logic of a row."""
+        """Return the low byte, the upper bits and whether they are a pair; logic of a row."""
         assert mode is not None
-        first, second = weight[:4].as_signed(), weight[4:].as_signed()
-        upper = (second + first[-1].replicate(UPPER).as_signed())[:UPPER]
-        low = Mux(mode, Cat(first, first[-1].replicate(4)), weight)
-        return Cat(low, Mux(mode, upper, weight[-1].replicate(UPPER)), mode)
+        pair = mode != 0
+        first, second = (_nibble(word, mode[1]) for word in (weight[:4], weight[4:]))
+        upper = (second.as_signed() + first[-1].replicate(UPPER).as_signed())[:UPPER]
+        low = Mux(pair, Cat(first, first[-1].replicate(3)), weight)
+        return Cat(low, Mux(pair, upper, weight[-1].replicate(UPPER)), pair)
 
     @staticmethod
     def prepare(activation: Value) -> Value:
@@ -155,3 +159,10 @@ class PackedElement(wiring.Component):
             m.d.sync += register.eq(value)
             m.d.comb += total.eq(register)
         return m
+
+
+def _nibble(word: Value, fp4: Value) -> Value:
+    """Return 5 bits: the integer that 4 bits stand for, int4 or FP4; a table of 32 by bit."""
+    values = [value - 16 * (value >> 3) for value in range(16)] + list(FP4)
+    tables = [sum((value >> bit & 1) << i for i, value in enumerate(values)) for bit in range(5)]
+    return Cat(Const(table, 32).bit_select(Cat(word, fp4), 1) for table in tables)

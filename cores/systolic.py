@@ -3,7 +3,7 @@
 from itertools import chain
 from typing import Any
 
-from amaranth import Module, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
 from celosia.cores.pe import ACTIVATION_BITS
 from celosia.cores.pe_kinds import element_kind, sum_width
+from celosia.cores.pe_sparse import Selector
 
 __all__ = ["ColumnSums", "StreamedRow", "SystolicArray", "TileColumn"]
 
@@ -28,16 +29,28 @@ class TileColumn(wiring.Signature):
         Its weights, along the reduction; int8 in an array of multipliers.
     mode : Out(range(modes))
         How to read them; the same for all columns of a tile. Only with kinds that have modes.
+    plane_valid : Out(1)
+        A plane of indices is presented. Like the next two only if the array selects activations.
+    plane : Out(range(index_planes))
+        Which bit of the indices.
+    block : Out(range(columns / 8))
+        For which eight columns; the byte of a row holds their bits, the first column lowest.
     """
 
     def __init__(self, config: MachineConfig, kind: str = "multiply") -> None:
         element = element_kind(kind)
-        modes = {"mode": Out(range(element.modes))} if element.modes > 1 else {}
+        more = {"mode": Out(range(element.modes))} if element.modes > 1 else {}
+        if config.sparsity > 1:
+            more |= {
+                "plane_valid": Out(1),
+                "plane": Out(range(config.index_planes)),
+                "block": Out(range(max(2, config.columns // 8))),
+            }
         super().__init__({
             "valid": Out(1),
             "column": Out(range(config.columns)),
             "data": Out(data.ArrayLayout(element.weight_shape, config.rows)),
-            **modes,
+            **more,
         })
 
 
@@ -50,15 +63,16 @@ class StreamedRow(wiring.Signature):
         A row is presented.
     swap : Out(1)
         It is the first of a pass: from it on, the columns loaded last are in use.
-    data : Out(data.ArrayLayout(signed(9), rows))
-        Its elements, along the reduction: int8, or probabilities from 0 to 255.
+    data : Out(data.ArrayLayout(signed(9), row_lanes))
+        Its elements, along the reduction: int8, or probabilities from 0 to 255. Where the array
+        selects, rows M/2·g to M/2·g + M/2 - 1 of it share elements M·g to M·g + M - 1.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
             "valid": Out(1),
             "swap": Out(1),
-            "data": Out(data.ArrayLayout(signed(ACTIVATION_BITS), config.rows)),
+            "data": Out(data.ArrayLayout(signed(ACTIVATION_BITS), config.row_lanes)),
         })
 
 
@@ -92,6 +106,10 @@ class SystolicArray(wiring.Component):
 
     Of another kind, an element may read its weight in several ways and form several products
     (`celosia.cores.pe_kinds`); `celosia.golden.pe` says which.
+
+    With `sparsity` M, an element multiplies one of the M activations that its group of M/2 rows
+    shares, by an index. A weight that is loaded sets the index to the element's own place among
+    the M/2; planes of indices, loaded behind the tile's columns, change it.
 
     The result comes exactly `latency` cycles after its row, rows + columns + 2 where an element
     multiplies. One row per cycle
@@ -162,6 +180,7 @@ class SystolicArray(wiring.Component):
 
         element, products = self.element, self.element.products
         mode = self.load.mode if element.modes > 1 else None
+        choice = _Choice(m, self.config, self.load, self.i) if self.config.sparsity > 1 else None
         zero = Signal(signed(1), name="zero")
         sums: list[list[Value]] = [[zero] * len(products) for _ in range(columns)]
         for row in range(rows):
@@ -169,15 +188,20 @@ class SystolicArray(wiring.Component):
                 enables = delayed(m, enables, 1, f"enables_{row}", reset_less=False)
                 swap = delayed(m, swap, 1, f"swap_{row}", reset_less=False)
                 mode = None if mode is None else delayed(m, mode, 1, f"mode_{row}")
-            streamed = delayed(m, self.i.data[row], row, f"i_{row}")
-            passed = _named(m, streamed, element.prepare(streamed), f"prepared_{row}")
             passed_swap = swap
             loaded = delayed(m, self.load.data[row], row, f"weight_{row}")
             weight = _named(m, loaded, element.recode(loaded, mode), f"code_{row}")
+            if choice is None:
+                streamed = delayed(m, self.i.data[row], row, f"i_{row}")
+                passed = _named(m, streamed, element.prepare(streamed), f"prepared_{row}")
+            else:
+                choice.begin_row(m, row)
             widths = [sum_width(product, row + 1) for product in products]
             for column in range(columns):
                 pe = element(*map(len, sums[column]), *widths)
                 m.submodules[f"pe_{row}_{column}"] = pe
+                if choice is not None:
+                    passed = choice.select(m, row, column, loaded, enables[column], passed_swap)
                 m.d.comb += [
                     pe.activation.eq(passed),
                     pe.swap.eq(passed_swap),
@@ -205,3 +229,50 @@ def _named(m: Module, before: Value, after: Value, name: str) -> Value:
     shared = Signal(after.shape(), name=name)
     m.d.comb += shared.eq(after)
     return shared
+
+
+class _Choice:
+    """Wires and selectors of an array that takes half of the elements of a row.
+
+    A row of elements works one cycle behind the one above, and one column behind the next: so the
+    rows of a group share the wires of its activations, each one register further on.
+    """
+
+    def __init__(self, m: Module, config: MachineConfig, load: Any, i: Any) -> None:
+        self.size, self.planes = config.sparsity, config.index_planes
+        self.rows = self.size // 2  # that share a group
+        self.taps = [[Value.cast(lane)] for lane in i.data]
+        blocks = max(1, config.columns // 8)
+        self.enables = Signal(blocks * self.planes, name="plane_enables")
+        bit = (load.block * self.planes if blocks > 1 else 0) + load.plane
+        m.d.comb += self.enables.eq(load.plane_valid << bit)
+
+    def begin_row(self, m: Module, row: int) -> None:
+        """Let the planes follow the rows."""
+        if row > 0:
+            name = f"plane_enables_{row}"
+            self.enables = delayed(m, self.enables, 1, name, reset_less=False)
+
+    def select(self, m: Module, row: int, column: int, byte, loads: Value, swap: Value) -> Value:
+        """Return the activation of an element; without planes it is that of a dense row."""
+        group, place = divmod(row, self.rows)
+        lanes = range(group * self.size, (group + 1) * self.size)
+        m.submodules[f"selector_{row}_{column}"] = selector = Selector(self.size)
+        first = column // 8 * self.planes
+        bit = Value.cast(byte)[column % 8]
+        m.d.comb += [
+            selector.swap.eq(swap),
+            selector.plane_enable.eq(Mux(loads, -1, self.enables[first : first + self.planes])),
+            selector.plane_bits.eq(Mux(loads, place, bit.replicate(self.planes))),
+            *(
+                selector.wires[n].eq(self._tap(m, lane, row + column))
+                for n, lane in enumerate(lanes)
+            ),
+        ]
+        return selector.activation
+
+    def _tap(self, m: Module, lane: int, cycles: int) -> Value:
+        taps = self.taps[lane]
+        while len(taps) <= cycles:
+            taps.append(delayed(m, taps[-1], 1, f"lane_{lane}_{len(taps)}"))
+        return taps[cycles]

@@ -9,7 +9,9 @@ from celosia.golden.fixed import IntArray, saturate
 from celosia.golden.memory import MachineState
 from celosia.golden.quantise import quantise
 from celosia.golden.requant import requantise
+from celosia.golden.weights import MAX_WEIGHT, check_weights, read_weights
 from celosia.isa import Flag, Instruction
+from celosia.tiles import instruction_tiles
 
 __all__ = ["accumulate_products", "check_range", "matmul", "quantised_rows", "streamed_rows"]
 
@@ -59,7 +61,7 @@ def accumulate_products(
     x : (m, k) int
         Streamed rows: int8, probabilities of 8 bits, or int16.
     w : (n, k) int
-        Stationary rows: int8.
+        Stationary rows: int8, or weights times the scales of their groups.
     tile : int
         Products that the array sums exactly, R; divides k.
     width : int
@@ -73,7 +75,7 @@ def accumulate_products(
     """
     limit = 1 << (width - 1)
     # No partial sum can pass the sum of magnitudes, so in practice one product does it all.
-    bound = x.shape[1] << bits + 7
+    bound = x.shape[1] * MAX_WEIGHT << bits
     if bound < limit or _product(*(np.abs(a, dtype=np.int64) for a in (x, w))).max() < limit:
         return _product(x, w)
     acc = np.zeros((len(x), len(w)), np.int64)
@@ -102,11 +104,12 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     n = check_range(instruction, "n", 1, 65535)
     k_tiles = check_range(instruction, "k_tiles", 1, 65535)
     n_tiles = -(-n // config.columns)
+    check_weights(config, instruction)
     _check_overlaps(state, instruction, n_tiles * config.columns)
 
-    x, e_x, bits = streamed_rows(state, instruction, m, k_tiles * config.rows)
-    w, e_w = _stationary(state, instruction, n, k_tiles)
-    acc = accumulate_products(x, w, config.rows, config.accumulator_width, bits=bits)
+    w, e_w, lanes = _stationary(state, instruction, n, k_tiles)
+    x, e_x, bits = streamed_rows(state, instruction, m, k_tiles * lanes)
+    acc = accumulate_products(x, w, lanes, config.accumulator_width, bits=bits)
     y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
 
     padded = np.zeros((m, n_tiles * config.columns), np.int16)
@@ -120,7 +123,8 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     )
     # The high and the low byte of a wide row go through the array one after the other.
     rows = 2 * m if Flag.WIDE in flags else m
-    return rows * n_tiles * k_tiles, int(clipped.sum())
+    passes = -(-n // instruction_tiles(config, instruction).channels) * k_tiles
+    return rows * passes, int(clipped.sum())
 
 
 def streamed_rows(
@@ -152,23 +156,14 @@ def streamed_rows(
 
 def _stationary(
     state: MachineState, instruction: Instruction, n: int, k_tiles: int
-) -> tuple[NDArray[np.integer], IntArray | int]:
-    """Return the stationary operand (n, k) and its exponents (n,), or 0 for all."""
-    rows, columns = state.config.rows, state.config.columns
+) -> tuple[NDArray[np.integer], IntArray | int, int]:
+    """Return the stationary operand (n, k), its exponents (n,) or 0 for all, and a tile's lanes."""
     if Flag.WEIGHTS_IN_MEMORY in instruction.flags:
-        n_tiles = -(-n // columns)
-        size = n_tiles * k_tiles * columns * rows
-        tiles = state.window.read(instruction["w_address"], size).view(np.int8)
-        tiles = tiles.reshape(n_tiles, k_tiles, columns, rows).swapaxes(1, 2)
-        return tiles.reshape(n_tiles * columns, -1)[:n], 0
-    return quantised_rows(
-        state,
-        instruction["w_base"],
-        instruction["w_stride"],
-        instruction["w_slot"],
-        n,
-        k_tiles * rows,
-    )
+        weights, lanes = read_weights(state, instruction)
+        return weights, 0, lanes
+    place = instruction["w_base"], instruction["w_stride"], instruction["w_slot"]
+    lanes = state.config.rows
+    return *quantised_rows(state, *place, n, k_tiles * lanes), lanes
 
 
 def _epilogue(
@@ -208,7 +203,7 @@ def _epilogue(
 def _check_overlaps(state: MachineState, instruction: Instruction, width: int) -> None:
     """Refuse a result that lies over an operand: hardware still reads it for later tiles."""
     pad, m, n = state.scratchpad, instruction["m"], instruction["n"]
-    reduction = instruction["k_tiles"] * state.config.rows
+    reduction = instruction["k_tiles"] * instruction_tiles(state.config, instruction).lanes
     y = pad.addresses(instruction["y_base"], instruction["y_stride"], m, width)
     y_slots = range(instruction["y_slot"], instruction["y_slot"] + m)
 

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 
 from celosia.golden.fixed import IntArray, checked
 
-__all__ = ["FP4_DOUBLED", "KINDS", "code_bits", "decode", "matmul_codes"]
+__all__ = ["FP4_DOUBLED", "KINDS", "chosen_lanes", "code_bits", "decode", "matmul_codes"]
 
 #: Kinds by name: in each mode, bits and encoding of a weight. A code word has all the weights of
 #: one mode side by side, the first one in the low bits.
 KINDS: dict[str, tuple[tuple[int, str], ...]] = {
     "multiply": ((8, "int"),),
-    "packed": ((8, "int"), (4, "int")),
+    "packed": ((8, "int"), (4, "int"), (4, "e2m1")),
     "int4": ((4, "int"),),
     "fp4": ((4, "e2m1"),),
     "ternary": ((2, "ternary"),),
@@ -68,7 +68,23 @@ def decode(kind: str, codes: ArrayLike, mode: int = 0) -> IntArray:
             return np.where(upper == 1, -1, 1) * (fields & 1)
 
 
-def matmul_codes(kind: str, x: ArrayLike, codes: ArrayLike, mode: int = 0) -> IntArray:
+def chosen_lanes(index: ArrayLike, m: int) -> IntArray:
+    """Return the element of a streamed row that each element of an array multiplies.
+
+    Parameters
+    ----------
+    index : (..., rows) int
+        Its index into the group of M that M/2 rows share, 0 to M - 1.
+    m : int
+        M.
+    """
+    index = checked("index", index, 0, m - 1)
+    return np.arange(index.shape[-1]) // (m // 2) * m + index
+
+
+def matmul_codes(
+    kind: str, x: ArrayLike, codes: ArrayLike, mode: int = 0, lanes: IntArray | None = None
+) -> IntArray:
     """Product of streamed rows with one stationary tile of code words, in NT form.
 
     Parameters
@@ -81,11 +97,13 @@ def matmul_codes(kind: str, x: ArrayLike, codes: ArrayLike, mode: int = 0) -> In
         Stationary operand.
     mode : int
         Way to read it.
+    lanes : (columns, rows) int
+        Elements of a streamed row that take part, as `chosen_lanes` says; row r by default.
 
     Returns
     -------
     (m, columns, n) int64
-        `out[m, c, k] = sum(x[m, r] * decode(kind, codes, mode)[c, r, k])`.
+        `out[m, c, k] = sum(x[m, lanes[c, r]] * decode(kind, codes, mode)[c, r, k])`.
 
     Raises
     ------
@@ -93,4 +111,7 @@ def matmul_codes(kind: str, x: ArrayLike, codes: ArrayLike, mode: int = 0) -> In
         If an operand holds a value that is out of range, or if the rows are not as long.
     """
     weights = decode(kind, codes, mode)
-    return np.einsum("mr,crk->mck", checked("x", x, -128, 255), weights)
+    x = checked("x", x, -128, 255)
+    if lanes is None:
+        return np.einsum("mr,crk->mck", x, weights)
+    return np.einsum("mcr,crk->mck", x[:, lanes], weights)

@@ -6,11 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed, saturate
-from celosia.cores.systolic import ColumnSums
 from celosia.rtl.passes import AccumulateMode, index_bits
 from celosia.rtl.row_streamer import SumRow
 
-__all__ = ["AccumulatorRead", "Accumulators"]
+__all__ = ["AccumulatorRead", "Accumulators", "LaneSums"]
+
+
+class LaneSums(wiring.Signature):
+    """A row of sums to accumulate: `valid`, and `data`, one sum a column."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__({
+            "valid": Out(1),
+            "data": Out(data.ArrayLayout(signed(config.sum_width), config.columns)),
+        })
 
 
 class AccumulatorRead(wiring.Signature):
@@ -20,12 +29,15 @@ class AccumulatorRead(wiring.Signature):
     -------
     bank, accumulator : Out
         Row to read.
+    half : Out(1)
+        Of which half of the channels, where elements form two products.
     data : In(data.ArrayLayout(signed(A), C))
         The row, `Accumulators.read_latency` cycles later.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
+            **({"half": Out(1)} if config.products > 1 else {}),
             "bank": Out(1),
             "accumulator": Out(index_bits(config.accumulator_rows)),
             "data": In(data.ArrayLayout(signed(config.accumulator_width), config.columns)),
@@ -47,8 +59,8 @@ class Accumulators(wiring.Component):
 
     Members
     -------
-    sums : In(ColumnSums(config))
-        Sums of one row of the array.
+    sums : In(LaneSums(config))
+        Sums of one row of the array, scaled.
     to : In(SumRow(config))
         What becomes of them; with `sums`.
     closed : Out(1)
@@ -66,7 +78,7 @@ class Accumulators(wiring.Component):
         self.config = config
         self.row_layout = data.ArrayLayout(signed(config.accumulator_width), config.columns)
         super().__init__({
-            "sums": In(ColumnSums(config)),
+            "sums": In(LaneSums(config)),
             "to": In(SumRow(config)),
             "closed": Out(1),
             "read": In(AccumulatorRead(config)),
@@ -98,7 +110,7 @@ class Accumulators(wiring.Component):
         # Stage 1: the sum of high bytes, which is one row ahead, joins that of the low ones.
         sums = delayed(m, self.sums.data, 1, "sums")
         joins = delayed(m, high, 2, "high", reset_less=False)
-        psum = self.config.psum_width
+        psum = self.config.sum_width
         totals = Signal(data.ArrayLayout(signed(psum + 8), self.config.columns), reset_less=True)
         for column in range(self.config.columns):
             low, total = sums[column], totals[column]

@@ -122,6 +122,7 @@ class DrainRows(wiring.Component):
         part_last = Signal()
         go = Signal()
         last = Signal()
+        releases = Signal()  # the group has drained
         m.d.comb += [
             begins.eq(place.first & (part == 0)),
             part_last.eq(part == Mux(is_scores, config.lanes // config.columns - 1, 0)),
@@ -141,9 +142,15 @@ class DrainRows(wiring.Component):
             self.parameters.address.eq(drain.parameter + place.row),
             self.reciprocals.row.eq(place.row),
             self.reciprocals.taken.eq(Mux(go & last & is_output & drain.ends, drain.m, 0)),
-            self.drained.eq((go & last & ~is_end) << drain.bank),
+            releases.eq(go & last & ~is_end),
+            self.drained.eq(releases << drain.bank),
         ]
-        count(m, closed, self.closed, go & last & ~is_end)
+        if config.products > 1:
+            m.d.comb += self.read.half.eq(drain.half)
+            # The other half of the group has yet to drain.
+            with m.If(drain.more):
+                m.d.comb += releases.eq(0)
+        count(m, closed, self.closed, releases)
         count(m, finished, self.finished, go & is_end)
         with m.If(go):
             m.d.sync += [part.eq(part + 1), offset.eq(offset + drain.m)]

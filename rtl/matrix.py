@@ -9,7 +9,7 @@ from celosia.cores.activation import TableWrite
 from celosia.cores.requant import Requantiser
 from celosia.cores.systolic import SystolicArray
 from celosia.isa import INSTRUCTION_BYTES, Opcode
-from celosia.rtl.accumulators import Accumulators
+from celosia.rtl.accumulator_halves import AccumulatorHalves
 from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.decode import header_layout
 from celosia.rtl.drain import DrainRows, DrainTag
@@ -24,12 +24,15 @@ from celosia.rtl.results import ResultRouter
 from celosia.rtl.row_streamer import RowStreamer, SumRow
 from celosia.rtl.step_fork import StepFork
 from celosia.rtl.stream import SkidBuffer, StreamFIFO
-from celosia.rtl.tile_loader import TileLoader
+from celosia.rtl.tile_loader import GroupScales, TileLoader
 from celosia.rtl.walk_attend import AttendWalker
 from celosia.rtl.walk_matmul import MatmulWalker
 from celosia.rtl.weights import ColumnGearbox, WeightFetcher
 
 __all__ = ["MatrixUnit", "Walker"]
+
+#: Scales of groups between their tile's loading and the array's sums.
+SCALES_AHEAD = 8
 
 
 class Walker(wiring.Component):
@@ -101,7 +104,8 @@ class MatrixUnit(wiring.Component):
     prefetch : In(stream.Signature(512))
         The MATMULs among them with weights in memory, as early as possible and in order.
     weight_requests, weight_data : memory client
-    requests, words : scratchpad read ports: 0 rows, 1 tiles, 2 residuals
+    requests, words : scratchpad read ports: 0 rows, 1 tiles, 2 residuals, and if there are two
+        words of a row at once, 3 for the second
     exponents : Out(ExponentRead(config)).array(4)
         Exponent read ports.
     parameters, table : In(ParameterWrite(config)), In(TableWrite())
@@ -124,8 +128,8 @@ class MatrixUnit(wiring.Component):
             "prefetch": In(instruction),
             "weight_requests": Out(stream.Signature(MemoryRequest)),
             "weight_data": In(stream.Signature(8 * config.memory_width)),
-            "requests": Out(stream.Signature(address_bits(config))).array(3),
-            "words": In(stream.Signature(ScratchpadWord(config))).array(3),
+            "requests": Out(stream.Signature(address_bits(config))).array(2 + config.row_words),
+            "words": In(stream.Signature(ScratchpadWord(config))).array(2 + config.row_words),
             "exponents": Out(ExponentRead(config)).array(4),
             "parameters": In(ParameterWrite(config)),
             "table": In(TableWrite()),
@@ -153,9 +157,9 @@ class MatrixUnit(wiring.Component):
         m.submodules.gearbox = gearbox = ColumnGearbox(config)
         m.submodules.loader = loader = TileLoader(config)
         m.submodules.streamer = streamer = RowStreamer(config)
-        m.submodules.array = array = SystolicArray(config)
+        m.submodules.array = array = SystolicArray(config, config.pe)
         m.submodules.sums = sums = StreamFIFO(SumRow(config), array.latency + 8)
-        m.submodules.accumulators = accumulators = Accumulators(config)
+        m.submodules.accumulators = accumulators = AccumulatorHalves(config)
 
         m.submodules.residual = residual = ResidualReader(config)
         m.submodules.parameter_buffer = parameters = ParameterBuffer(config, 2)
@@ -194,8 +198,10 @@ class MatrixUnit(wiring.Component):
 
         # Rows to the array.
         connect(m, row_queue.o, streamer.i)
-        connect(m, streamer.requests, flipped(self.requests[0]))
-        connect(m, flipped(self.words[0]), streamer.words)
+        ports = [0, 3][: config.row_words]
+        for port, requests, words in zip(ports, streamer.requests, streamer.words, strict=True):
+            connect(m, requests, flipped(self.requests[port]))
+            connect(m, flipped(self.words[port]), words)
         connect(m, streamer.exponents, flipped(self.exponents[0]))
         connect(m, streamer.probabilities, probabilities.read)
         connect(m, streamer.rows, array.i)
@@ -207,7 +213,7 @@ class MatrixUnit(wiring.Component):
             streamer.drained.eq(drain.drained),
         ]
 
-        # Sums to the accumulators.
+        # Sums to the accumulators, and scales of groups for them.
         connect(m, array.o, accumulators.sums)
         m.d.comb += [
             sums.i.valid.eq(streamer.sum_valid),
@@ -215,6 +221,14 @@ class MatrixUnit(wiring.Component):
             sums.o.ready.eq(array.o.valid),
             accumulators.to.eq(sums.o.payload),
         ]
+        if config.products > 1:
+            m.submodules.scales = scales = StreamFIFO(GroupScales(config), SCALES_AHEAD)
+            m.d.comb += [
+                scales.i.valid.eq(loader.scales.valid),
+                scales.i.payload.eq(loader.scales.payload),
+            ]
+            connect(m, scales.o, accumulators.scales)
+            m.d.comb += loader.scales_room.eq(scales.level <= SCALES_AHEAD - 2)
 
         # Accumulators to the requantiser.
         connect(m, drain_queue.o, preparer.i)

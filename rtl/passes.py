@@ -5,7 +5,7 @@ twice, once for the tile loader and once for the row streamer; a *drain* says wh
 accumulators when the last pass of a group has been summed.
 """
 
-from amaranth import signed
+from amaranth import ShapeLike, signed
 from amaranth.lib import data, enum
 
 from celosia.config import MachineConfig
@@ -15,6 +15,7 @@ __all__ = [
     "Drain",
     "DrainKind",
     "KeyBlock",
+    "Rescale",
     "RowPass",
     "Step",
     "TilePass",
@@ -22,6 +23,8 @@ __all__ = [
     "column_bits",
     "index_bits",
     "limit_bits",
+    "of_packed",
+    "of_sparse",
     "part_bits",
 ]
 
@@ -51,12 +54,30 @@ def limit_bits(config: MachineConfig) -> int:
     return max(config.lanes, config.attention_rows).bit_length() + 1
 
 
+def of_packed(config: MachineConfig, **fields: ShapeLike) -> dict[str, ShapeLike]:
+    """Return fields that only machines with weights of 4 bits have."""
+    return fields if config.products > 1 else {}
+
+
+def of_sparse(config: MachineConfig, **fields: ShapeLike) -> dict[str, ShapeLike]:
+    """Return fields that only machines with sparse tiles have."""
+    return fields if config.sparsity > 1 else {}
+
+
 class AccumulateMode(enum.Enum, shape=2):
     """What happens to the sums already in the accumulators."""
 
     FIRST = 0
     ADD = 1
     RESCALE = 2
+
+
+class Rescale(enum.Enum, shape=2):
+    """What scale 4-bit sums have from now on: as before, 1, or that of the next group."""
+
+    KEEP = 0
+    ONE = 1
+    NEXT = 2
 
 
 class DrainKind(enum.Enum, shape=2):
@@ -72,10 +93,14 @@ class TilePass(data.StructLayout):
     """One stationary tile: where its C columns of R int8 come from.
 
     Column c is row c of the stationary operand; columns from `columns` on are left as they are.
+    `code` is the number format of weights in memory, `scales` says that those of a group come
+    first, `sparse` that indices come last.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
+            **of_packed(config, code=2, scales=1),
+            **of_sparse(config, sparse=1),
             "from_memory": 1,
             "base": address_bits(config),
             "stride": address_bits(config),
@@ -92,13 +117,16 @@ class RowPass(data.StructLayout):
     which starts a drain. `releases` ends the use of a block of probabilities; `finishes` says that
     with this pass' tile its instruction has read all its operands. Rows of the scratchpad lie in
     groups of which `group_last` is the index of the last row; the rows of the same index share an
-    exponent. `wide` rows keep their 16 bits.
+    exponent. `wide` rows keep their 16 bits; `sparse` ones have 2R elements, and `part` counts R of
+    them. A `pair` has two channels a column, whose sums are scaled.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
             "from_probabilities": 1,
             "wide": 1,
+            **of_packed(config, pair=1, rescale=Rescale),
+            **of_sparse(config, sparse=1),
             "parity": 1,
             "releases": 1,
             "finishes": 1,
@@ -127,10 +155,12 @@ class Drain(data.StructLayout):
     and what OUTPUT takes off its own. Rows lie in groups of which `group_last` is the index of the
     last row. Row i of a group has the i-th exponents, as a streamed row and as a result, and sees
     lanes up to `last_lane + i` if `causal`, lanes from `first_lane + i` on if `windowed`.
+    Of a pair of channels each `half` has a drain of its own; with `more` the other one follows.
     """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
+            **of_packed(config, half=1, more=1),
             "kind": DrainKind,
             "m": index_bits(config.accumulator_rows) + 1,
             "bank": 1,
@@ -196,10 +226,14 @@ class KeyBlock(data.StructLayout):
 
 
 class Step(data.StructLayout):
-    """One step of an instruction: a pass, and the drain after it if `drains` is set."""
+    """One step of an instruction: a pass, and the drain after it if `drains` is set.
+
+    With `drain_only` there is no pass.
+    """
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
+            **of_packed(config, drain_only=1),
             "tile": TilePass(config),
             "rows": RowPass(config),
             "drains": 1,

@@ -1,5 +1,7 @@
 """Streams rows into the array: from the scratchpad, as int8, or from the probabilities."""
 
+from typing import Any
+
 from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,7 +13,14 @@ from celosia.cores.softmax_power import PROBABILITY_BITS
 from celosia.cores.systolic import StreamedRow
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
-from celosia.rtl.passes import AccumulateMode, RowPass, address_bits, index_bits
+from celosia.rtl.passes import (
+    AccumulateMode,
+    Rescale,
+    RowPass,
+    address_bits,
+    index_bits,
+    of_packed,
+)
 from celosia.rtl.probabilities import ProbabilityRead
 from celosia.rtl.row_groups import GroupedRows
 from celosia.rtl.stream import StreamFIFO
@@ -23,6 +32,7 @@ class SumRow(data.StructLayout):
     """What becomes of the sums of one row: where they are added, and how.
 
     `scaled` sums are shifted right by `b`, guard bits added; RESCALE shifts what is there by `a`.
+    A `pair` of sums is multiplied by scales, which `rescale` changes from this row on.
     A `high` sum is one of high bytes: 256 times it goes to the next row's, which comes right after.
     """
 
@@ -33,6 +43,7 @@ class SumRow(data.StructLayout):
             "mode": AccumulateMode,
             "scaled": 1,
             "high": 1,
+            **of_packed(config, pair=1, rescale=Rescale),
             "a": 5,
             "b": 5,
             "closes": 1,
@@ -60,21 +71,21 @@ class RowAddresses(wiring.Component):
     -------
     i : In(stream.Signature(RowPass(config)))
         Passes, in order.
-    requests : Out(stream.Signature(address))
-        Scratchpad words that hold the rows; none for probabilities.
+    requests : Out(stream.Signature(address)).array(row_words)
+        Scratchpad words that hold the rows; none for probabilities, two for sparse tiles.
     steps : Out(stream.Signature(RowStep(config)))
         One step a row.
     """
 
     i: stream.Interface
-    requests: stream.Interface
+    requests: Any
     steps: stream.Interface
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         super().__init__({
             "i": In(stream.Signature(RowPass(config))),
-            "requests": Out(stream.Signature(address_bits(config))),
+            "requests": Out(stream.Signature(address_bits(config))).array(config.row_words),
             "steps": Out(stream.Signature(RowStep(config))),
         })
 
@@ -83,13 +94,24 @@ class RowAddresses(wiring.Component):
         rows = self.i.payload
         m.submodules.place = place = GroupedRows(self.config)
         place.follow(m, rows)
-        asked = Signal()
+        # Each word is asked for once.
+        wanted = [~rows.from_probabilities]
+        if self.config.row_words > 1:
+            wanted.append(rows.sparse)
+        ready = Signal(len(wanted))
+        for word, (request, wants) in enumerate(zip(self.requests, wanted, strict=True)):
+            asked = Signal(name=f"asked_{word}")
+            m.d.comb += [
+                request.payload.eq(place.address + word),
+                request.valid.eq(self.i.valid & wants & ~asked),
+                ready[word].eq(~wants | asked | request.ready),
+            ]
+            with m.If(request.valid & request.ready):
+                m.d.sync += asked.eq(1)
+            with m.If(place.step):
+                m.d.sync += asked.eq(0)
         m.d.comb += [
-            self.requests.payload.eq(place.address),
-            self.requests.valid.eq(self.i.valid & ~rows.from_probabilities & ~asked),
-            self.steps.valid.eq(
-                self.i.valid & (rows.from_probabilities | asked | self.requests.ready)
-            ),
+            self.steps.valid.eq(self.i.valid & ready.all()),
             self.steps.p.of.eq(rows),
             self.steps.p.first.eq(place.first),
             self.steps.p.last.eq(place.last),
@@ -99,12 +121,6 @@ class RowAddresses(wiring.Component):
             place.step.eq(self.steps.valid & self.steps.ready),
             self.i.ready.eq(place.step & place.last),
         ]
-
-        with m.If(self.requests.valid & self.requests.ready):
-            m.d.sync += asked.eq(1)
-        with m.If(place.step):
-            m.d.sync += asked.eq(0)
-
         return m
 
 
@@ -121,7 +137,7 @@ class RowStreamer(wiring.Component):
     -------
     i : In(stream.Signature(RowPass(config)))
         Passes, in order.
-    requests, words : scratchpad read port
+    requests, words : scratchpad read ports, as many as `row_words`
     exponents : Out(ExponentRead(config))
         Exponent read port.
     probabilities : Out(ProbabilityRead(config))
@@ -146,8 +162,8 @@ class RowStreamer(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(RowPass(config))),
-            "requests": Out(stream.Signature(address_bits(config))),
-            "words": In(stream.Signature(ScratchpadWord(config))),
+            "requests": Out(stream.Signature(address_bits(config))).array(config.row_words),
+            "words": In(stream.Signature(ScratchpadWord(config))).array(config.row_words),
             "exponents": Out(ExponentRead(config)),
             "probabilities": Out(ProbabilityRead(config)),
             "block_ready": In(1),
@@ -169,15 +185,23 @@ class RowStreamer(wiring.Component):
         m.submodules.addresses = addresses = RowAddresses(self.config)
         m.submodules.steps = steps = StreamFIFO(RowStep(self.config), 8)
         wiring.connect(m, wiring.flipped(self.i), addresses.i)
-        wiring.connect(m, addresses.requests, wiring.flipped(self.requests))
+        for asked, request in zip(addresses.requests, self.requests, strict=True):
+            wiring.connect(m, asked, wiring.flipped(request))
         wiring.connect(m, addresses.steps, steps.i)
 
         # Stage 0: let a row go. Nothing holds back the low bytes, once the high ones have gone.
         step = steps.o.payload
         go = Signal()
         low = Signal()
-        begins = Signal()
         done = Signal()
+        words_valid = Signal()
+        m.d.comb += words_valid.eq(self.words[0].valid)
+        if self.config.row_words > 1:
+            m.d.comb += [
+                words_valid.eq(self.words[0].valid & (~step.of.sparse | self.words[1].valid)),
+                self.words[1].ready.eq(go & done & step.of.sparse),
+            ]
+        begins = Signal()
         word_there = Signal()
         tile_there = Signal()
         bank_there = Signal()
@@ -185,13 +209,13 @@ class RowStreamer(wiring.Component):
             begins.eq(step.first & ~low),
             done.eq(~step.of.wide | low),
             word_there.eq(
-                Mux(step.of.from_probabilities, ~step.first | self.block_ready, self.words.valid)
+                Mux(step.of.from_probabilities, ~step.first | self.block_ready, words_valid)
             ),
             tile_there.eq(~begins | self.tile_holds),
             bank_there.eq(~(begins & step.of.opens) | self._bank_free(m, step, go & begins)),
             go.eq(steps.o.valid & word_there & tile_there & bank_there),
             steps.o.ready.eq(go & done),
-            self.words.ready.eq(go & done & ~step.of.from_probabilities),
+            self.words[0].ready.eq(go & done & ~step.of.from_probabilities),
             self.exponents.address.eq(step.slot),
             self.probabilities.parity.eq(step.of.parity),
             self.probabilities.row.eq(step.row),
@@ -223,24 +247,24 @@ class RowStreamer(wiring.Component):
 
     def _add_path(self, m: Module, step, go, low) -> None:
         """Stages 1 to 3: the row becomes what the array takes."""
-        rows = self.config.rows
-        m.submodules.quantiser = quantiser = Quantiser(rows)
+        config = self.config
+        m.submodules.quantiser = quantiser = Quantiser(config.row_lanes)
 
         # Stage 1: exponent and probabilities are there.
-        word = Signal(ScratchpadWord(self.config), reset_less=True)
-        now = Signal(RowStep(self.config), reset_less=True)
+        word = Signal(data.ArrayLayout(ScratchpadWord(config), config.row_words), reset_less=True)
+        now = Signal(RowStep(config), reset_less=True)
         now_low = Signal(reset_less=True)
         valid = Signal()
         m.d.sync += [
-            word.eq(self.words.payload),
+            Value.cast(word).eq(Cat(Value.cast(words.payload) for words in self.words)),
             now.eq(step),
             now_low.eq(low),
             valid.eq(go),
         ]
-        of_word = Signal(data.ArrayLayout(signed(16), rows))
-        block_layout = data.ArrayLayout(PROBABILITY_BITS, rows)
+        of_word = Signal(data.ArrayLayout(signed(16), config.row_lanes))
+        block_layout = data.ArrayLayout(PROBABILITY_BITS, config.rows)
         of_block = Signal(block_layout)
-        select_part(m, word, now.of.part, of_word)
+        self._select_lanes(m, word, now.of, of_word)
         select_part(m, self.probabilities.data, now.of.part, of_block)
         m.d.comb += [
             quantiser.i.valid.eq(valid),
@@ -258,7 +282,10 @@ class RowStreamer(wiring.Component):
         is_block = delayed(m, now.of.from_probabilities, quantiser.latency, "is_block")
         for lane, quantised in enumerate(quantiser.o.data):
             element = Cat(quantised, quantised[7] & ~is_low).as_signed()
-            m.d.comb += self.rows.data[lane].eq(Mux(is_block, block[lane], element))
+            row = self._dense_row(lane)
+            if row is not None:
+                element = Mux(is_block, block[row], element)
+            m.d.comb += self.rows.data[lane].eq(element)
         m.d.comb += [
             self.rows.valid.eq(quantiser.o.valid),
             self.rows.swap.eq(swap),
@@ -272,3 +299,31 @@ class RowStreamer(wiring.Component):
             self.sums.b.eq(self.probabilities.b),
             self.sums.closes.eq(now.of.closes & now.last),
         ]
+        if config.products > 1:
+            m.d.comb += [
+                self.sums.pair.eq(now.of.pair),
+                self.sums.rescale.eq(Mux(now.first & ~now_low, now.of.rescale, Rescale.KEEP)),
+            ]
+
+    def _dense_row(self, lane: int) -> int | None:
+        """Row of the array that takes a lane unless the tile is sparse; none takes the others."""
+        if self.config.sparsity == 1:
+            return lane
+        group, place = divmod(lane, self.config.sparsity)
+        rows = self.config.sparsity // 2
+        return group * rows + place if place < rows else None
+
+    def _select_lanes(self, m: Module, word, of, target) -> None:
+        """Choose the part of the words that the array takes: R elements, or 2R if it is sparse."""
+        config = self.config
+        dense = Signal(data.ArrayLayout(signed(16), config.rows))
+        select_part(m, Value.cast(word)[: 16 * config.lanes], of.part, dense)
+        if config.sparsity == 1:
+            m.d.comb += target.eq(dense)
+            return
+        sparse = Signal.like(target)
+        select_part(m, word, of.part >> 1, sparse)
+        for lane in range(config.row_lanes):
+            row = self._dense_row(lane)
+            chosen = sparse[lane] if row is None else Mux(of.sparse, sparse[lane], dense[row])
+            m.d.comb += target[lane].eq(chosen)

@@ -35,9 +35,10 @@ class StepFork(wiring.Component):
         m = Module()
         step = Signal(Step(self.config), reset_less=True)
         valid = Signal()
+        passes = ~step.drain_only if self.config.products > 1 else 1
         sides = [
-            (self.tiles, step.tile, 1),
-            (self.rows, step.rows, 1),
+            (self.tiles, step.tile, passes),
+            (self.rows, step.rows, passes),
             (self.drains, step.drain, step.drains),
             (self.residuals, step.drain, step.drains & step.drain.residual),
         ]

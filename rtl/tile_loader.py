@@ -1,8 +1,9 @@
 """Brings stationary tiles to the array, one column a cycle, behind the tile in use."""
 
-from amaranth import Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
@@ -10,17 +11,34 @@ from celosia.cores.quantise import Quantiser
 from celosia.cores.systolic import TileColumn
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord
 from celosia.rtl.operand_select import select_part
-from celosia.rtl.passes import TilePass, address_bits, index_bits, part_bits
+from celosia.rtl.passes import TilePass, address_bits, index_bits, of_packed, part_bits
 from celosia.rtl.stream import StreamFIFO
 
-__all__ = ["TileColumns", "TileLoader"]
+__all__ = ["GroupScales", "TileColumns", "TileLoader", "TilePart"]
+
+
+class TilePart(enum.Enum, shape=2):
+    """What a step of a tile brings: R bytes of a column, of scales or of indices."""
+
+    COLUMN = 0
+    SCALES = 1
+    INDICES = 2
+
+
+class GroupScales(data.ArrayLayout):
+    """Scales of the 2C channels of a group, the C of the low halves first."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__(8, 2 * config.columns)
 
 
 class TileColumns(wiring.Component):
     """Walks the columns of a tile: scratchpad requests, and what to do with the answers.
 
-    Every tile takes C steps, even where it has fewer columns: it keeps passes C cycles apart, which
-    the accumulators' read-modify-write relies on.
+    Every tile takes C steps at least, even where it has fewer columns: it keeps passes C cycles
+    apart, which the accumulators' read-modify-write relies on. Scales come before the columns of a
+    tile and indices behind them: an index reaches eight columns at once, the last of which must
+    have swapped.
 
     Members
     -------
@@ -38,8 +56,16 @@ class TileColumns(wiring.Component):
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
+        #: Steps of each part.
+        self.counts = {TilePart.COLUMN: config.columns}
+        if config.products > 1:
+            self.counts[TilePart.SCALES] = config.scale_bytes // config.rows
+        if config.sparsity > 1:
+            self.counts[TilePart.INDICES] = config.index_bytes // config.rows
         self.step_layout = data.StructLayout({
-            "column": range(config.columns),
+            "kind": TilePart,
+            **of_packed(config, code=2),
+            "column": range(max(self.counts.values())),
             "loads": 1,
             "from_memory": 1,
             "part": part_bits(config.lanes // config.rows),
@@ -56,10 +82,21 @@ class TileColumns(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         tile = self.i.payload
-
-        column = Signal(range(self.config.columns))
-        address = Signal(address_bits(self.config))
         begun = Signal()
+
+        # Which part, and which step of it.
+        kind = Signal(TilePart)
+        kind_now = Signal(TilePart)
+        column = Signal(range(max(self.counts.values())))
+        ends = Signal()
+        m.d.comb += kind_now.eq(kind)
+        if self.config.products > 1:
+            m.d.comb += self.steps.p.code.eq(tile.code)
+            with m.If(~begun & tile.scales):
+                m.d.comb += kind_now.eq(TilePart.SCALES)
+        is_column = Signal()
+        m.d.comb += is_column.eq(kind_now == TilePart.COLUMN)
+        address = Signal(address_bits(self.config))
         here = Signal.like(address)
         m.d.comb += here.eq(Mux(begun, address, tile.base))
 
@@ -68,12 +105,12 @@ class TileColumns(wiring.Component):
         asked = Signal()  # the request of this column has been taken
         last = Signal()
         m.d.comb += [
-            loads.eq(column < tile.columns),
+            loads.eq(~is_column | (column < tile.columns)),
             asks.eq(loads & ~tile.from_memory),
-            last.eq(column == self.config.columns - 1),
             self.requests.payload.eq(here),
             self.requests.valid.eq(self.i.valid & asks & ~asked),
             self.steps.valid.eq(self.i.valid & (~asks | asked | self.requests.ready)),
+            self.steps.p.kind.eq(kind_now),
             self.steps.p.column.eq(column),
             self.steps.p.loads.eq(loads),
             self.steps.p.from_memory.eq(tile.from_memory),
@@ -90,10 +127,25 @@ class TileColumns(wiring.Component):
             m.d.sync += [
                 asked.eq(0),
                 begun.eq(~last),
-                column.eq(column + 1),
+                column.eq(Mux(ends, 0, column + 1)),
+                kind.eq(kind_now),
                 address.eq(here + tile.stride),
             ]
+            with m.If(ends):
+                m.d.sync += kind.eq(TilePart.COLUMN)
+            if self.config.sparsity > 1:
+                with m.If(ends & is_column & tile.sparse):
+                    m.d.sync += kind.eq(TilePart.INDICES)
 
+        with m.Switch(kind_now):
+            for part, count in self.counts.items():
+                with m.Case(part):
+                    m.d.comb += ends.eq(column == count - 1)
+        behind = tile.sparse if self.config.sparsity > 1 else 0
+        with m.If(is_column):
+            m.d.comb += last.eq(ends & ~Cat(behind).any())
+        with m.Elif(kind_now == TilePart.INDICES):
+            m.d.comb += last.eq(ends)
         return m
 
 
@@ -116,8 +168,12 @@ class TileLoader(wiring.Component):
         Columns of the tiles that come from memory.
     exponents : Out(ExponentRead(config))
         Exponent read port.
-    load : Out(TileColumn(config))
+    load : Out(TileColumn(config, pe))
         To the array.
+    scales : Out(stream.Signature(GroupScales(config), always_ready=True))
+        Scales of the groups, in order. Only of packed elements, as the next one.
+    scales_room : In(1)
+        Two more can be taken.
     holds : Out(1)
         A tile is complete.
     taken : In(1)
@@ -130,13 +186,18 @@ class TileLoader(wiring.Component):
         self.config = config
         self.word_layout = ScratchpadWord(config)
         self.column_layout = data.ArrayLayout(signed(8), config.rows)
+        more = {}
+        if config.products > 1:
+            scales = stream.Signature(GroupScales(config), always_ready=True)
+            more = {"scales": Out(scales), "scales_room": In(1)}
         super().__init__({
+            **more,
             "i": In(stream.Signature(TilePass(config))),
             "requests": Out(stream.Signature(address_bits(config))),
             "words": In(stream.Signature(self.word_layout)),
             "weights": In(stream.Signature(self.column_layout)),
             "exponents": Out(ExponentRead(config)),
-            "load": Out(TileColumn(config)),
+            "load": Out(TileColumn(config, config.pe)),
             "holds": Out(1),
             "taken": In(1),
             "starved": Out(1),
@@ -157,11 +218,16 @@ class TileLoader(wiring.Component):
         valid = Signal()
         waits = Signal()  # the column at stage 1 is the first behind a complete tile
         there = Signal()
+        room = Signal()
         go = Signal()
+        if self.config.products > 1:
+            m.d.comb += room.eq((step.kind != TilePart.SCALES) | self.scales_room)
+        else:
+            m.d.comb += room.eq(1)
         m.d.comb += [
             waits.eq(valid & now.first & self.holds),
             there.eq(~step.loads | Mux(step.from_memory, self.weights.valid, self.words.valid)),
-            go.eq(steps.o.valid & there & ~waits),
+            go.eq(steps.o.valid & there & ~waits & room),
             steps.o.ready.eq(go),
             self.words.ready.eq(go & step.loads & ~step.from_memory),
             self.weights.ready.eq(go & step.loads & step.from_memory),
@@ -202,11 +268,42 @@ class TileLoader(wiring.Component):
         ]
 
         # Later stages: the column's number follows its data.
-        column = delayed(m, now.column, quantiser.latency, "column")
+        late = delayed(m, now, quantiser.latency, "late")
         m.d.comb += [
-            self.load.valid.eq(quantiser.o.valid),
-            self.load.column.eq(column),
+            self.load.valid.eq(quantiser.o.valid & (late.kind == TilePart.COLUMN)),
+            self.load.column.eq(late.column),
             self.load.data.eq(quantiser.o.data),
         ]
+        if self.config.products > 1:
+            m.d.comb += self.load.mode.eq(late.code)
+            valid = quantiser.o.valid & (late.kind == TilePart.SCALES)
+            self._gather_scales(m, valid, late.column, quantiser.o.data)
+        if self.config.sparsity > 1:
+            # Padding behind the last plane has no meaning.
+            blocks = max(1, self.config.columns // 8)
+            indices = quantiser.o.valid & (late.kind == TilePart.INDICES)
+            m.d.comb += [
+                self.load.plane_valid.eq(
+                    indices & (late.column < blocks * self.config.index_planes)
+                ),
+                self.load.plane.eq(late.column >> exact_log2(blocks)),
+                self.load.block.eq(late.column & (blocks - 1)),
+            ]
 
         return m
+
+    def _gather_scales(self, m: Module, valid: Value, row: Value, values) -> None:
+        """Collect the scales of a group, R bytes at a time."""
+        held = Signal(GroupScales(self.config), reset_less=True)
+        count = len(Value.cast(held)) // 8
+        parts = max(1, count // self.config.rows)
+        taken = Value.cast(values)[: 8 * count]
+        with m.If(valid):
+            with m.Switch(row):
+                for part in range(parts):
+                    with m.Case(part):
+                        target = Value.cast(held)[part * len(taken) : (part + 1) * len(taken)]
+                        m.d.sync += target.eq(taken)
+        complete = Signal()
+        m.d.sync += complete.eq(valid & (row == parts - 1))
+        m.d.comb += [self.scales.valid.eq(complete), self.scales.payload.eq(held)]

@@ -78,7 +78,7 @@ class Accelerator(wiring.Component):
         matrix = MatrixUnit(config)
         vector = VectorUnit(config, write_latency=Scratchpad.write_latency)
         store = StoreUnit(config)
-        scratchpad = Scratchpad(config, readers=5, writers=3)
+        scratchpad = Scratchpad(config, readers=4 + config.row_words, writers=3)
         exponents = ExponentFile(config, readers=4)
         reserve = RESERVED_TILES * config.tile_bytes // config.memory_width
         reader = MemoryReader(

@@ -1,14 +1,14 @@
 """Takes a MATMUL apart into passes and drains."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import Flag, Opcode
+from celosia.isa import Code, Flag, Opcode
 from celosia.rtl.decode import has_flag, operand_layout
-from celosia.rtl.passes import AccumulateMode, DrainKind, Step, address_bits
+from celosia.rtl.passes import AccumulateMode, DrainKind, Rescale, Step, address_bits
 
 __all__ = ["MatmulWalker"]
 
@@ -17,7 +17,8 @@ class MatmulWalker(wiring.Component):
     """Loops over the tiles of a MATMUL: channels outside, reduction inside.
 
     The sums of successive channel tiles go to the two accumulator banks in turn, so one drains
-    while the other fills. A step leaves every cycle at most.
+    while the other fills. Tiles of 4-bit weights have two channels a column, which drain one after
+    the other. A step leaves every cycle at most.
 
     Members
     -------
@@ -42,6 +43,13 @@ class MatmulWalker(wiring.Component):
         config = self.config
         ins = self.i.payload
 
+        pair = Signal()  # 2C channels a tile
+        sparse = Signal()
+        if config.products > 1:
+            m.d.comb += pair.eq(ins.code != Code.INT8)
+        if config.sparsity > 1:
+            m.d.comb += sparse.eq(has_flag(ins, Flag.SPARSE))
+
         # Where the loops stand. `begun` is 0 only for the first step of an instruction.
         begun = Signal()
         bank = Signal()
@@ -53,34 +61,84 @@ class MatmulWalker(wiring.Component):
         row_base_now = Signal.like(row_base)
         k_last = Signal()
         n_last = Signal()
+        second = Signal()  # the step of the second half of a pair, which only drains
+        more = Signal()  # this one is followed by such a step
+        done = Signal()
         m.d.comb += [
             left_now.eq(Mux(begun, left, ins.n)),
             row_base_now.eq(Mux(begun, row_base, ins.w_base)),
             k_last.eq(k_tile == ins.k_tiles - 1),
-            n_last.eq(left_now <= config.columns),
+            more.eq(pair & ~second & (left_now > config.columns)),
+            n_last.eq((left_now <= (config.columns << pair)) & ~more),
+            done.eq(k_last & ~more),
             self.o.valid.eq(self.i.valid),
             self.i.ready.eq(self.o.valid & self.o.ready & k_last & n_last),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [k_tile.eq(k_tile + 1), begun.eq(1)]
+            m.d.sync += [begun.eq(1), second.eq(k_last & more)]
+            with m.If(~k_last):
+                m.d.sync += k_tile.eq(k_tile + 1)
             with m.If(~begun):
                 m.d.sync += [left.eq(ins.n), row_base.eq(ins.w_base)]
-            with m.If(k_last):
+            with m.If(done):
                 m.d.sync += [
                     k_tile.eq(0),
                     bank.eq(~bank),
-                    n_tile.eq(n_tile + 1),
-                    left.eq(left_now - config.columns),
+                    n_tile.eq(n_tile + (Const(1, 2) << pair)),
+                    left.eq(left_now - (config.columns << pair)),
                     row_base.eq(row_base_now + (ins.w_stride << exact_log2(config.columns))),
                 ]
                 with m.If(n_last):
                     m.d.sync += [begun.eq(0), n_tile.eq(0)]
 
         columns = Signal(range(config.columns + 1))
-        m.d.comb += columns.eq(Mux(n_last, left_now, config.columns))
+        rest = Signal(signed(17))
+        m.d.comb += [
+            rest.eq(left_now - Mux(second, config.columns, 0)),
+            columns.eq(Mux(rest < config.columns, rest, config.columns)),
+        ]
         self._describe_pass(m, k_tile, n_tile, row_base_now, columns, bank, k_last)
-        self._describe_drain(m, n_tile, columns, bank, n_last)
+        self._describe_rows(m, k_tile, sparse)
+        self._describe_drain(m, n_tile | second, columns, bank, n_last)
+        if config.products > 1:
+            self._describe_pair(m, k_tile, pair)
+            m.d.comb += [
+                self.o.p.drain_only.eq(second),
+                self.o.p.drain.half.eq(second),
+                self.o.p.drain.more.eq(more),
+            ]
         return m
+
+    def _describe_rows(self, m, k_tile, sparse) -> None:
+        """Say where the rows of a pass are; a sparse tile takes twice as many elements of them."""
+        ins = self.i.payload
+        tile, rows = self.o.p.tile, self.o.p.rows
+        k_bits = exact_log2(self.config.lanes // self.config.rows)
+        part = Signal(17)
+        m.d.comb += [
+            part.eq(k_tile << sparse),
+            rows.base.eq(ins.x_base + (part >> k_bits)),
+            rows.part.eq(part),
+        ]
+        if self.config.sparsity > 1:
+            m.d.comb += [tile.sparse.eq(sparse), rows.sparse.eq(sparse)]
+
+    def _describe_pair(self, m, k_tile, pair) -> None:
+        """Say what format weights of 4 bits have, and where their groups begin."""
+        ins = self.i.payload
+        tile, rows = self.o.p.tile, self.o.p.rows
+        begins = Signal()
+        grouped = Signal()
+        size = Signal(16)  # tiles of a group, a power of two
+        m.d.comb += [
+            grouped.eq(pair & (ins.group != 0)),
+            size.eq((1 << ins.group[:5]) >> 1),
+            begins.eq(grouped & ((k_tile & (size - 1)[:16]) == 0)),
+            tile.code.eq(ins.code),
+            tile.scales.eq(begins),
+            rows.pair.eq(pair),
+            rows.rescale.eq(Mux(begins, Rescale.NEXT, Mux(grouped, Rescale.KEEP, Rescale.ONE))),
+        ]
 
     def _describe_pass(self, m, k_tile, n_tile, row_base, columns, bank, k_last) -> None:
         config = self.config
@@ -98,10 +156,8 @@ class MatmulWalker(wiring.Component):
             # Tiles in memory are always whole.
             tile.columns.eq(Mux(in_memory, config.columns, columns)),
             rows.wide.eq(has_flag(ins, Flag.WIDE)),
-            rows.base.eq(ins.x_base + (k_tile >> k_bits)),
             rows.stride.eq(ins.x_stride),
             rows.group_last.eq(-1),  # one group
-            rows.part.eq(k_tile),
             rows.slot.eq(ins.x_slot),
             rows.m.eq(ins.m),
             rows.bank.eq(bank),

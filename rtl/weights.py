@@ -1,14 +1,14 @@
 """Fetches the stationary tiles that come from memory, ahead of their use."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import Opcode
+from celosia.isa import Code, Flag, Opcode
 from celosia.rtl.bursts import MemoryRequest
-from celosia.rtl.decode import operand_layout
+from celosia.rtl.decode import has_flag, operand_layout
 
 __all__ = ["ColumnGearbox", "WeightFetcher"]
 
@@ -16,7 +16,8 @@ __all__ = ["ColumnGearbox", "WeightFetcher"]
 class WeightFetcher(wiring.Component):
     """Asks for the tiles of a MATMUL as soon as it is decoded: weights never change.
 
-    One request for the tiles of C channels.
+    One request for the tiles of C channels, or 2C with weights of 4 bits, with all that belongs to
+    them: scales and indices.
 
     Members
     -------
@@ -38,30 +39,50 @@ class WeightFetcher(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        ins = self.i.payload
-        tile = exact_log2(self.config.tile_bytes)
-        beat = exact_log2(self.config.memory_width)
+        config, ins = self.config, self.i.payload
+        beat = exact_log2(config.memory_width)
 
         begun = Signal()
         left = Signal(16)
         address = Signal(32)
+        size = Signal(32, reset_less=True)  # bytes of a request
+        pair = Signal()
         last = Signal()
         m.d.comb += [
-            last.eq(left <= self.config.columns),
+            last.eq(left <= (config.columns << pair)),
             self.requests.valid.eq(begun),
             self.requests.p.address.eq(address),
-            self.requests.p.beats.eq((ins.k_tiles << tile) >> beat),
+            self.requests.p.beats.eq(size >> beat),
             self.i.ready.eq(begun & self.requests.ready & last),
         ]
+        if config.products > 1:
+            m.d.comb += pair.eq(ins.code != Code.INT8)
         with m.If(~begun):
-            m.d.sync += [begun.eq(self.i.valid), left.eq(ins.n), address.eq(ins.w_address)]
+            m.d.sync += [
+                begun.eq(self.i.valid),
+                left.eq(ins.n),
+                address.eq(ins.w_address),
+                size.eq(self._bytes(ins, pair)),
+            ]
         with m.Elif(self.requests.ready):
             m.d.sync += [
                 begun.eq(~last),
-                left.eq(left - self.config.columns),
-                address.eq(address + (ins.k_tiles << tile)),
+                left.eq(left - (config.columns << pair)),
+                address.eq(address + size),
             ]
         return m
+
+    def _bytes(self, ins, pair: Value) -> Value:
+        """Return the bytes of the tiles along the reduction."""
+        config, k_tiles = self.config, ins.k_tiles
+        total = k_tiles * config.tile_bytes
+        if config.sparsity > 1:
+            total += Mux(has_flag(ins, Flag.SPARSE), k_tiles * config.index_bytes, 0)
+        if config.products > 1:
+            # Tiles of a group are a power of two: `group` is 1 + its logarithm.
+            last = Value.cast(k_tiles - 1)[:16] >> (ins.group - 1)[:4]
+            total += Mux(pair & (ins.group != 0), (last + 1) * config.scale_bytes, 0)
+        return total
 
 
 class ColumnGearbox(wiring.Component):

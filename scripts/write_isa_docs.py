@@ -44,6 +44,7 @@ FLAGS = {
     " ARGMAX: the result row holds the largest element so far",
     Flag.HOLD: "the next ATTEND goes on: nothing is written",
     Flag.WIDE: "streamed rows keep all 16 bits: two cycles a row, exponents are not used",
+    Flag.SPARSE: "the tiles in memory hold half of their inputs' weights, with indices",
     Flag.RMS: "RMSNorm: no mean is taken off",
     Flag.COMPLEX: "lanes 2k and 2k + 1 are the real and imaginary part of a number",
 }

@@ -113,15 +113,59 @@ class PlainMachine:
 
     def weight(self, ins, channel, kt, r):
         """One stationary element and its exponent."""
-        rows, columns = self.config.rows, self.config.columns
+        rows = self.config.rows
         if Flag.WEIGHTS_IN_MEMORY in ins.flags:
-            tile = channel // columns * ins["k_tiles"] + kt
-            at = ins["w_address"] + (tile * columns + channel % columns) * rows + r
-            return number(self.memory[at : at + 1], signed=True), 0
+            return self.stored(ins, channel, kt, r), 0
         place = ins["w_base"], ins["w_stride"], ins["w_slot"]
         return self.quantised(*place, channel, kt * rows + r), self.exponents[
             ins["w_slot"] + channel
         ]
+
+    def stored(self, ins, channel, kt, lane):
+        """One weight in memory, times the scale of its group."""
+        config, code = self.config, ins["code"]
+        rows, columns, m = config.rows, config.columns, config.sparsity
+        sparse = Flag.SPARSE in ins.flags
+        planes = m.bit_length() - 1
+        blocks = (columns + 7) // 8
+        padded = config.memory_width
+        indices = (planes * blocks * rows + padded - 1) // padded * padded if sparse else 0
+        scales = max(2 * columns, rows, padded)
+        channels = columns if code == 0 else 2 * columns
+        each = 2 ** (ins["group"] - 1) if ins["group"] else ins["k_tiles"]
+        groups = (ins["k_tiles"] + each - 1) // each if ins["group"] else 0
+        tile_bytes = rows * columns + indices
+        start = ins["w_address"]
+        start += channel // channels * (ins["k_tiles"] * tile_bytes + groups * scales)
+        group_start = start + kt // each * (each * tile_bytes + scales)
+        scale = 1
+        if groups:
+            scale = self.memory[group_start + channel % channels]
+            group_start += scales
+        tile = group_start + kt % each * tile_bytes
+        column = channel % columns
+        total = 0
+        for row in range(rows):
+            if sparse:
+                index = 0
+                for plane in range(planes):
+                    place = rows * columns + (plane * blocks + column // 8) * rows + row
+                    index += (self.memory[tile + place] >> column % 8 & 1) << plane
+                if row // (m // 2) * m + index != lane:
+                    continue
+            elif row != lane:
+                continue
+            byte = self.memory[tile + column * rows + row]
+            if code == 0:
+                total += byte - 256 * (byte > 127)
+                continue
+            nibble = byte >> 4 if channel % channels >= columns else byte & 15
+            if code == 1:
+                total += nibble - 16 * (nibble > 7)
+            else:
+                size = (0, 1, 2, 3, 4, 6, 8, 12)[nibble & 7]
+                total += -size if nibble > 7 else size
+        return int(scale) * int(total)
 
     def matmul(self, ins):
         columns = self.config.columns
@@ -133,7 +177,8 @@ class PlainMachine:
         keep = Flag.KEEP_EXPONENT in ins.flags
         for nt in range(tiles):
             for i in range(ins["m"]):
-                self.mac_rows += ins["k_tiles"] * (2 if Flag.WIDE in ins.flags else 1)
+                if ins["code"] == 0 or nt % 2 == 0:  # two tiles of channels at once
+                    self.mac_rows += ins["k_tiles"] * (2 if Flag.WIDE in ins.flags else 1)
                 address = ins["y_base"] + i * ins["y_stride"] + nt * columns // self.lanes
                 values = [results[i, nt * columns + c] for c in range(columns)]
                 lane = nt * columns % self.lanes
@@ -145,9 +190,10 @@ class PlainMachine:
         place = ins["x_base"], ins["x_stride"]
         for kt in range(ins["k_tiles"]):
             psum = 0
-            for r in range(self.config.rows):
+            lanes = self.config.rows * (2 if Flag.SPARSE in ins.flags else 1)
+            for r in range(lanes):
                 w, e_w = self.weight(ins, channel, kt, r)
-                k = kt * self.config.rows + r
+                k = kt * lanes + r
                 psum += self.streamed(ins, *place, i, k) * w
             acc = sat(acc + psum, self.config.accumulator_width)
         index = i if Flag.ROW_PARAMETERS in ins.flags else channel

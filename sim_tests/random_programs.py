@@ -25,7 +25,7 @@ class Writer:
     def __init__(self, config: MachineConfig, rng: np.random.Generator) -> None:
         self.config = config
         self.rng = rng
-        self.ranges, *_ = rng.spawn(1)  # of what is stored
+        self.ranges, self.formats = rng.spawn(2)  # of what is stored, and of weights
         self.stride = int(rng.integers(WORDS, WORDS + 4))
         self.result = RESULTS
         self.wide = F.WIDE if config.accumulator_width == 32 else NONE
@@ -100,6 +100,8 @@ class Writer:
             F.KEEP_EXPONENT,
             self.wide,
         )
+        if config.products * config.sparsity > 1 and self.formats.random() < 0.7:
+            flags |= F.WEIGHTS_IN_MEMORY
         widest = min(WORDS * config.lanes, 40)
         w_rows = widest if F.WEIGHTS_IN_MEMORY in flags else min(16, widest)
         place = {}
@@ -108,12 +110,20 @@ class Writer:
         else:
             place = self.tensor("w", w)
         residual = self.tensor("r", r)
+        k_tiles = self.count(min(4, WORDS * config.lanes // config.rows))
+        if F.WEIGHTS_IN_MEMORY in flags:
+            if config.products > 1:
+                place["code"] = int(self.formats.integers(0, 3))
+                place["group"] = int(self.formats.integers(0, 4)) if place["code"] else 0
+            if config.sparsity > 1 and self.formats.random() < 0.6:
+                flags |= F.SPARSE
+                k_tiles = -(-k_tiles // 2)
         self.add(
             Opcode.MATMUL,
             flags,
             m=self.count(16),
             n=self.count(w_rows),
-            k_tiles=self.count(min(4, WORDS * config.lanes // config.rows)),
+            k_tiles=k_tiles,
             p_base=self.count(8),
             r_shift=int(self.rng.integers(0, 4)),
             r_base=residual["r_base"],

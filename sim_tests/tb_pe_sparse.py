@@ -27,7 +27,7 @@ async def present(dut, swap: bool, enable: int, bit: int) -> list[int]:
     dut.wires.value = sum((wire & 511) << 9 * n for n, wire in enumerate(wires))
     dut.swap.value = swap
     dut.plane_enable.value = enable
-    dut.plane_bit.value = bit
+    dut.plane_bits.value = bit * ((1 << PLANES) - 1)
     await ReadOnly()
     chosen = dut.activation.value.to_signed()
     await RisingEdge(dut.clk)

@@ -9,7 +9,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from celosia.golden.pe import KINDS, code_bits, decode, matmul_codes
+from celosia.golden.pe import KINDS, chosen_lanes, code_bits, decode, matmul_codes
 
 ROWS, COLUMNS = int(os.environ["ROWS"]), int(os.environ["COLUMNS"])
 LATENCY = int(os.environ["LATENCY"])
@@ -17,6 +17,12 @@ KIND = os.environ["KIND"]
 #: Sums of a column, and bits of one of them.
 PRODUCTS, WIDTH = int(os.environ["PRODUCTS"]), int(os.environ["WIDTH"])
 MODES, BITS = len(KINDS[KIND]), code_bits(KIND)
+#: M of N:M, elements of a row, and planes of indices: bit and block of eight columns.
+SPARSITY = int(os.environ["SPARSITY"])
+LANES = ROWS if SPARSITY == 1 else 2 * ROWS
+PLANES = [
+    (bit, block) for bit in range(SPARSITY.bit_length() - 1) for block in range(-(-COLUMNS // 8))
+]
 
 
 def packed(values, width: int) -> int:
@@ -31,10 +37,27 @@ class Tile:
     rows: np.ndarray
     order: list[int]  # of its columns
     mode: int
+    index: np.ndarray | None  # of each weight in its group; not of dense tiles
 
     @property
     def sums(self) -> np.ndarray:
-        return matmul_codes(KIND, self.rows, self.weights, self.mode)
+        lanes = None
+        if SPARSITY > 1:
+            own = np.tile(np.arange(ROWS) % (SPARSITY // 2), (COLUMNS, 1))
+            lanes = chosen_lanes(own if self.index is None else self.index, SPARSITY)
+        return matmul_codes(KIND, self.rows, self.weights, self.mode, lanes)
+
+    @property
+    def loads(self) -> list:
+        """Columns, and the planes of indices behind them."""
+        return [*self.order, *([] if self.index is None else PLANES)]
+
+    def plane(self, bit: int, block: int) -> np.ndarray:
+        """Return a byte for each row: a bit of the indices of eight columns."""
+        assert self.index is not None
+        bits = self.index[8 * block : 8 * block + 8] >> bit & 1
+        noise = np.random.default_rng(bit).integers(0, 2, (8 - len(bits), ROWS))
+        return np.packbits(np.concatenate([bits, noise]), axis=0, bitorder="little")[0]
 
     def wrong(self, row: int, word: int) -> bool:
         """Whether the sums that have a meaning in this mode are not what they should be."""
@@ -48,9 +71,10 @@ def random_tile(rng, m: int, order: list[int] | None = None) -> Tile:
     return Tile(
         weights=rng.integers(0, 1 << BITS, (COLUMNS, ROWS)),
         # Rows of int8 as well as rows of probabilities, without sign.
-        rows=rng.integers(-128, 128, (m, ROWS)) + 128 * rng.integers(0, 2, (m, 1)),
+        rows=rng.integers(-128, 128, (m, LANES)) + 128 * rng.integers(0, 2, (m, 1)),
         order=list(range(COLUMNS)) if order is None else order,
         mode=int(rng.integers(0, MODES)),
+        index=rng.integers(0, SPARSITY, (COLUMNS, ROWS)) if rng.random() < 0.7 and PLANES else None,
     )
 
 
@@ -67,12 +91,13 @@ class Driver:
 
     async def run(self, tiles: list[Tile]) -> None:
         rows = [(k, m) for k, tile in enumerate(tiles) for m in range(len(tile.rows))]
-        loads = [(k, column) for k, tile in enumerate(tiles) for column in tile.order]
+        loads = [(k, part) for k, tile in enumerate(tiles) for part in tile.loads]
+        complete = np.cumsum([len(tile.loads) for tile in tiles]).tolist()
         cycle = loaded = 0
         current, swapped = -1, 0
         while rows:
             k, m = rows[0]
-            in_time = m > 0 or loaded == (k + 1) * COLUMNS
+            in_time = m > 0 or loaded == complete[k]
             valid = in_time and random.random() >= self.row_gap
             self.present_row(valid, valid and m == 0, tiles[k].rows[m])
             if valid:
@@ -82,15 +107,17 @@ class Driver:
 
             valid = False
             if loads:
-                k, column = loads[0]
-                in_time = k == 0 or (current == k - 1 and cycle >= swapped + column)
+                k, part = loads[0]
+                # A plane is written to all columns of its block at once.
+                last = part if isinstance(part, int) else min(8 * part[1] + 7, COLUMNS - 1)
+                in_time = k == 0 or (current == k - 1 and cycle >= swapped + last)
                 valid = in_time and random.random() >= self.load_gap
-                self.present_column(valid, column, tiles[k])
+                self.present(valid, part, tiles[k])
                 loaded += valid
                 if valid:
                     loads.pop(0)
             else:
-                self.dut.load__valid.value = 0
+                self.present(False, 0, tiles[-1])
             await RisingEdge(self.dut.clk)
             cycle += 1
         self.dut.i__valid.value = 0
@@ -98,7 +125,20 @@ class Driver:
     def present_row(self, valid: bool, swap: bool, row: np.ndarray) -> None:
         self.dut.i__valid.value = valid
         self.dut.i__swap.value = swap if valid else random.getrandbits(1)
-        self.dut.i__data.value = packed(row, 9) if valid else random.getrandbits(9 * ROWS)
+        self.dut.i__data.value = packed(row, 9) if valid else random.getrandbits(9 * LANES)
+
+    def present(self, valid: bool, part: int | tuple[int, int], tile: Tile) -> None:
+        if SPARSITY > 1:
+            is_plane = valid and not isinstance(part, int)
+            bit, block = part if is_plane else PLANES[random.randrange(len(PLANES))]
+            self.dut.load__plane_valid.value = is_plane
+            self.dut.load__plane.value = bit
+            self.dut.load__block.value = block
+            if is_plane:
+                self.present_column(False, 0, tile)
+                self.dut.load__data.value = packed(tile.plane(bit, block), 8)
+                return
+        self.present_column(valid, part if isinstance(part, int) else 0, tile)
 
     def present_column(self, valid: bool, column: int, tile: Tile) -> None:
         noise = random.getrandbits(BITS * ROWS)
@@ -132,6 +172,8 @@ async def start(dut) -> None:
     Clock(dut.clk, 10, unit="ns").start()
     dut.i__valid.value = 0
     dut.load__valid.value = 0
+    if SPARSITY > 1:
+        dut.load__plane_valid.value = 0
     await reset(dut)
 
 
@@ -173,7 +215,10 @@ async def matches_golden(dut, row_gap, load_gap):
 async def passes_follow_without_a_bubble(dut):
     await start(dut)
     rng = np.random.default_rng(1)
-    monitor = await check(dut, [random_tile(rng, COLUMNS) for _ in range(8)])
+    tiles = [random_tile(rng, COLUMNS) for _ in range(8)]
+    for tile in tiles:
+        tile.index = None
+    monitor = await check(dut, tiles)
     first = monitor.taken[0]
     assert monitor.taken == list(range(first, first + 8 * COLUMNS))
 

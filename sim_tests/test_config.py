@@ -35,7 +35,7 @@ def test_frozen():
 
 @pytest.mark.parametrize("field", [f.name for f in fields(MachineConfig)])
 def test_kinds(field):
-    if field in ("name", "memory"):
+    if field in ("name", "memory", "pe"):
         with pytest.raises(ConfigError, match=f"{field} must be a string, not 3$"):
             TINY.replace(**{field: 3})
     else:

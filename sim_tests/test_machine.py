@@ -17,12 +17,18 @@ CONFIGS = {
     "square": SQUARE,
     "tall": SQUARE.replace(rows=8, columns=4, vector_lanes=2),  # R > C: two parts of a word
     "wide": SQUARE.replace(rows=2, columns=8),  # R < C: four tiles of keys in a block
+    "packed": SQUARE.replace(pe="packed"),
+    # R > C: the elements of a sparse row lie in two words, one for each half of the channels.
+    "sparse": SQUARE.replace(rows=8, columns=4, pe="packed", sparsity=8),
+    "parts": SQUARE.replace(rows=2, columns=8, pe="packed", sparsity=4),
+    "chosen": SQUARE.replace(sparsity=4),
     "chip": PRESETS["tiny"].replace(
         on_chip_bytes=SIZE, scratchpad_words=512, scratchpad_banks=1, accumulator_width=28
     ),
 }
 #: Share of cycles in which each channel of the memory stalls.
 STALLS = {"square": [0.0, 0.5], "tall": [0.3], "wide": [0.0], "chip": [0.0]}
+STALLS |= {"packed": [0.0], "sparse": [0.0, 0.4], "parts": [0.2], "chosen": [0.0]}
 
 
 def run(config, images, build, stalls=(0.0,), arguments=None, **env):
@@ -46,7 +52,7 @@ def run(config, images, build, stalls=(0.0,), arguments=None, **env):
 def test_random_programs(name, tmp_path):
     config = CONFIGS[name]
     # The host fills on-chip memory word by word: fewer and longer programs.
-    seeds = range(2 if name == "chip" else 8)
+    seeds = range({"chip": 2, "sparse": 16}.get(name, 8))
     arguments = [random_arguments(seed // 2) for seed in seeds]
     images = [
         random_image(config, seed, arguments=values)

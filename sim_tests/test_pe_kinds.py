@@ -31,7 +31,7 @@ class AtRowEdge(wiring.Component):
             "activation": In(signed(9)),
             "swap": In(1),
             "weight": In(self.element.weight_shape),
-            "mode": In(1),
+            "mode": In(2),
             "load": In(1),
             **{f"addend_{name}": In(signed(WIDTH - 1)) for name in self.names},
             **{f"sum_{name}": Out(signed(WIDTH)) for name in self.names},

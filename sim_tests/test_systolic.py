@@ -29,6 +29,7 @@ def environment(dut: SystolicArray, kind: str = "multiply") -> dict[str, object]
         "KIND": kind,
         "PRODUCTS": products,
         "WIDTH": len(sums.as_value()) // (config.columns * products),
+        "SPARSITY": config.sparsity,
     }
 
 
@@ -43,8 +44,18 @@ def test_matches_golden(rows, columns, tmp_path):
 @pytest.mark.parametrize(("rows", "columns"), [(3, 5), (8, 8)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_matches_golden(kind, rows, columns, tmp_path):
-    config: Any = SimpleNamespace(rows=rows, columns=columns)  # also what no machine is made of
+    # Also what no machine is made of.
+    config: Any = SimpleNamespace(rows=rows, columns=columns, row_lanes=rows, sparsity=1)
     dut = SystolicArray(config, kind)
+    simulate(dut, "tb_systolic", tmp_path, **environment(dut, kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "columns", "m"),
+    [("multiply", 4, 4, 4), ("packed", 8, 16, 4), ("multiply", 8, 8, 8), ("packed", 4, 32, 8)],
+)
+def test_sparse_tiles_match_golden(kind, rows, columns, m, tmp_path):
+    dut = SystolicArray(sized(rows, columns).replace(sparsity=m), kind)
     simulate(dut, "tb_systolic", tmp_path, **environment(dut, kind))
 
 

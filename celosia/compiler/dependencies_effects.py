@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from celosia.compiler.rows import touched
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction, Opcode, Space
+from celosia.tiles import instruction_tiles
 
 __all__ = ["Effects", "Places", "effects"]
 
@@ -142,13 +143,14 @@ def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
 def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     m, n, k_tiles = ins["m"], ins["n"], ins["k_tiles"]
     n_tiles = -(-n // config.columns)
-    depth = -(-k_tiles * config.rows // config.lanes)
+    tiles = instruction_tiles(config, ins)
+    depth = -(-k_tiles * tiles.lanes // config.lanes)
     if Flag.WIDE in ins.flags:
         found.read("scratchpad", _rows(ins, "x", m, depth))
     else:
         _operand(ins, "x", m, depth, found)
     if Flag.WEIGHTS_IN_MEMORY in ins.flags:
-        size = n_tiles * k_tiles * config.tile_bytes
+        size = -(-n // tiles.channels) * tiles.bytes(k_tiles)
         beats = -(-size // config.memory_width)
         found.read("memory", _run(ins["w_address"] // config.memory_width, beats))
     else:

@@ -1,0 +1,61 @@
+"""How the stationary tiles of a MATMUL lie in memory: channels, lanes and bytes of each."""
+
+from dataclasses import dataclass
+
+from celosia.config import MachineConfig
+from celosia.isa import Code, Flag, Instruction
+
+__all__ = ["TileShape", "instruction_tiles", "tile_shape"]
+
+
+@dataclass(frozen=True)
+class TileShape:
+    """The tiles of one MATMUL with weights in memory.
+
+    The tiles of `channels` channels follow each other along the reduction; each has C columns of R
+    bytes. Before the first tile of a group lie its scales, behind each sparse tile its indices.
+
+    Attributes
+    ----------
+    channels : int
+        Stationary rows of a tile: C, or 2C with weights of 4 bits.
+    lanes : int
+        Inputs of a tile: R, or 2R if it is sparse.
+    tile : int
+        Bytes of a tile, with its indices.
+    scales : int
+        Bytes of the scales of a group.
+    group : int
+        Tiles of a group; 0 if there are no scales.
+    """
+
+    channels: int
+    lanes: int
+    tile: int
+    scales: int
+    group: int
+
+    def bytes(self, k_tiles: int) -> int:
+        """Bytes of the tiles of `channels` channels."""
+        groups = -(-k_tiles // self.group) if self.group else 0
+        return k_tiles * self.tile + groups * self.scales
+
+
+def tile_shape(
+    config: MachineConfig, code: int = 0, group: int = 0, *, sparse: bool = False
+) -> TileShape:
+    """Return the shape of the tiles of a MATMUL with these operands."""
+    pair = code != Code.INT8
+    return TileShape(
+        config.columns * (2 if pair else 1),
+        config.rows * (2 if sparse else 1),
+        config.tile_bytes + (config.index_bytes if sparse else 0),
+        config.scale_bytes,
+        1 << group - 1 if group else 0,
+    )
+
+
+def instruction_tiles(config: MachineConfig, instruction: Instruction) -> TileShape:
+    """Return the shape of the tiles of a MATMUL."""
+    sparse = Flag.SPARSE in instruction.flags
+    return tile_shape(config, instruction["code"], instruction["group"], sparse=sparse)
