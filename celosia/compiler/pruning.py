@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["best_patterns", "damped", "partners", "prune_blocks"]
 
 #: Share of the mean diagonal that is added to a Hessian.
-DAMPING = 0.01
+DAMPING = 0.03
 #: Blocks are dropped in so many rounds, the weights adapted after each.
 ROUNDS = 4
 

@@ -99,10 +99,11 @@ def round_weights(
     else:
         sparse = {"run": run, "choose": choose} if keep < run else {}
         codes = sweep(exact, full, wide, nearest, mask, **sparse)
+        gradient = full @ (exact - codes * wide)
         for _ in range(PASSES):
-            descend_steps(exact, full, groups, codes, steps, round_step)
+            descend_steps(full, groups, codes, steps, round_step, gradient)
             wide = np.repeat(steps, lengths, axis=0)
-            descend(exact, full, wide, nearest, mask, codes)
+            descend(full, wide, nearest, mask, codes, gradient)
     factors = np.rint(steps / scale) if format.group else np.ones_like(steps)
     scale = scale if format.group else steps[0]
     return RoundedWeights(

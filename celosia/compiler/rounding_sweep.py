@@ -99,18 +99,21 @@ def sweep(
 
 
 def descend(
-    weight: FloatArray,
     hessian: FloatArray,
     steps: FloatArray,
     nearest: Nearest,
     kept: NDArray[np.bool_],
     codes: FloatArray,
+    gradient: FloatArray,
 ) -> None:
-    """Round every input anew, all others as they are, in place; that never makes it worse."""
-    gradient = hessian @ (weight - codes * steps)
+    """Round every input anew, all others as they are; that never makes it worse.
+
+    `codes` and `gradient`, which is the Hessian times what is left of the exact weights, are
+    changed in place.
+    """
     diagonal = np.diag(hessian)
-    for start in range(0, len(weight), CHUNK):
-        part = slice(start, min(start + CHUNK, len(weight)))
+    for start in range(0, len(codes), CHUNK):
+        part = slice(start, min(start + CHUNK, len(codes)))
         inner, around = gradient[part].copy(), hessian[part, part]
         moved = np.zeros_like(inner)
         for i in range(len(inner)):
@@ -125,19 +128,18 @@ def descend(
 
 
 def descend_steps(
-    weight: FloatArray,
     hessian: FloatArray,
     groups: Sequence[slice],
     codes: FloatArray,
     steps: FloatArray,
     round_step: Callable[[FloatArray], FloatArray],
+    gradient: FloatArray,
 ) -> None:
-    """Find the best step of every group, all others as they are, in place.
+    """Find the best step of every group, all others as they are.
 
-    `steps` is (groups, out), and `round_step` takes the steps of a group to those that can be had.
+    `steps`, which is (groups, out), and `gradient` are changed in place; `round_step` takes the
+    steps of a group to those that can be had.
     """
-    values = np.concatenate([codes[g] * s for g, s in zip(groups, steps, strict=True)])
-    gradient = hessian @ (weight - values)
     for index, group in enumerate(groups):
         own = codes[group]
         curvature = (own * (hessian[group, group] @ own)).sum(axis=0)
