@@ -9,6 +9,7 @@ from celosia.compiler.program import Section
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 from celosia.isa import Instruction
+from celosia.tiles import TileShape, tile_shape
 
 __all__ = [
     "FREE",
@@ -42,11 +43,13 @@ class Matrix:
     name : str
         Layer, for messages.
     outputs, k_tiles : int
-        Channels, padded, and tiles of the reduction.
+        Channels, and tiles of the reduction.
     weights, parameters : int
         Addresses. Weights are tiles, or rows if the machine streams them.
     r_shift : int
         Right shift of the residual.
+    code, group, sparse : int, int, bool
+        Operands of its MATMUL, and whether it is SPARSE.
     """
 
     name: str
@@ -55,6 +58,13 @@ class Matrix:
     weights: int
     parameters: int
     r_shift: int = 0
+    code: int = 0
+    group: int = 0
+    sparse: bool = False
+
+    def tiles(self, config: MachineConfig) -> TileShape:
+        """Return the shape of its tiles."""
+        return tile_shape(config, self.code, self.group, sparse=self.sparse)
 
 
 class MemoryLayout:

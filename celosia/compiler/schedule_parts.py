@@ -189,9 +189,9 @@ class Builder:
             )
         return base
 
-    def _channels(self, outputs: int) -> int:
-        """Return how many channels one instruction takes."""
-        lanes, size = self.config.lanes, self.ring.size
+    def _channels(self, outputs: int, step: int) -> int:
+        """Return how many channels one instruction takes, whole tiles of `step` if not all."""
+        lanes, size = max(self.config.lanes, step), self.ring.size
         if outputs <= size:
             return outputs
         if size < lanes:
@@ -223,10 +223,11 @@ class Builder:
             First and number of the channels to form, multiples of a word but at the end; all of
             them by default. `y` has the columns of all.
         """
-        config = self.config
+        config, tiles = self.config, matrix.tiles(self.config)
         begin, count = channels or (0, matrix.outputs)
-        column = matrix.k_tiles * config.rows
-        for first, n in pieces(count, self._channels(count)):
+        size = tiles.bytes(matrix.k_tiles)
+        flags |= Flag.WEIGHTS_IN_MEMORY | (Flag.SPARSE if matrix.sparse else NONE)
+        for first, n in pieces(count, self._channels(count, tiles.channels)):
             channel = begin + first
             p_base = self._parameters(matrix.parameters, channel, n)
             for row, m in pieces(x.rows, config.accumulator_rows):
@@ -234,12 +235,14 @@ class Builder:
                 residual = Flag.RESIDUAL in flags
                 self.emit(
                     Opcode.MATMUL,
-                    flags | Flag.WEIGHTS_IN_MEMORY | (Flag.KEEP_EXPONENT if channel else NONE),
+                    flags | (Flag.KEEP_EXPONENT if channel else NONE),
                     adds,
                     m=m,
                     n=n,
                     k_tiles=matrix.k_tiles,
-                    w_address=matrix.weights + channel * column,
+                    w_address=matrix.weights + channel // tiles.channels * size,
+                    code=matrix.code,
+                    group=matrix.group,
                     p_base=p_base,
                     **x.part(row, m).operand("x"),
                     **out.operand("y"),

@@ -12,6 +12,7 @@ from celosia.config import MachineConfig
 from celosia.errors import CheckFailed
 from celosia.isa import Flag, Instruction, Opcode
 from celosia.runtime.devices import Batch
+from celosia.tiles import instruction_tiles
 
 __all__ = [
     "SHARED",
@@ -149,7 +150,8 @@ def mac_cycles(program: Program, arguments: Sequence[int] = ()) -> int:
 def products(instruction: Instruction, config: MachineConfig) -> int:
     """Multiplications that an instruction asks for, whole tiles along the reduction."""
     if instruction.opcode is Opcode.MATMUL:
-        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * config.rows
+        lanes = instruction_tiles(config, instruction).lanes
+        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * lanes
     if instruction.opcode is Opcode.ATTEND:
         width = instruction["d_tiles"] * config.rows + instruction["v_tiles"] * config.columns
         return instruction["m"] * instruction["t"] * width
@@ -164,7 +166,8 @@ def mac_rows(instruction: Instruction, config: MachineConfig) -> int:
     rows, columns, lanes = config.rows, config.columns, config.lanes
     twice = 2 if Flag.WIDE in instruction.flags else 1
     if instruction.opcode is Opcode.MATMUL:
-        return twice * instruction["m"] * -(-instruction["n"] // columns) * instruction["k_tiles"]
+        channels = instruction_tiles(config, instruction).channels
+        return twice * instruction["m"] * -(-instruction["n"] // channels) * instruction["k_tiles"]
     if instruction.opcode is Opcode.ATTEND:
         scores = twice * instruction["d_tiles"] * (lanes // columns)
         output = instruction["v_tiles"] * (lanes // rows)

@@ -16,6 +16,7 @@ from celosia.runtime.attribution import CAUSES, MAC, Piece, attribute
 from celosia.runtime.compare import mac_cycles, products
 from celosia.runtime.devices import Run
 from celosia.runtime.timeline import ArrayState, Timeline, read_timeline
+from celosia.tiles import instruction_tiles
 
 __all__ = ["Layer", "Profile", "layer_names", "make_profile", "memory_bytes"]
 
@@ -264,8 +265,8 @@ def layer_names(program: Program) -> list[str]:
 def memory_bytes(instruction: Instruction, config: MachineConfig) -> tuple[int, int]:
     """Return the bytes that an instruction's operands move from and to memory, in whole beats."""
     if instruction.opcode is Opcode.MATMUL and Flag.WEIGHTS_IN_MEMORY in instruction.flags:
-        tiles = -(-instruction["n"] // config.columns) * instruction["k_tiles"]
-        return tiles * config.columns * config.rows, 0
+        tiles = instruction_tiles(config, instruction)
+        return -(-instruction["n"] // tiles.channels) * tiles.bytes(instruction["k_tiles"]), 0
     if instruction.opcode not in (Opcode.LOAD, Opcode.STORE):
         return 0, 0
     _, beats = touched(instruction, config)

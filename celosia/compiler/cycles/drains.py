@@ -32,7 +32,7 @@ class Drains:
     def __init__(self, config: MachineConfig, reads: Reads, writes: Writes) -> None:
         latencies = Latencies.of(config)
         self.lanes = config.lanes
-        self.to_sums = ROW_PATH + latencies.array
+        self.to_sums = ROW_PATH + latencies.array + latencies.scaler
         self.to_probabilities = DRAIN_READ + REQUANTISER + latencies.softmax + 1
         self.to_reciprocals = DRAIN_READ + REQUANTISER + latencies.reciprocal + 1
         self._writes = writes.runs

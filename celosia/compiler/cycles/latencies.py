@@ -71,6 +71,8 @@ class Latencies:
     ----------
     array : int
         From a row to its sums.
+    scaler : int
+        From sums of the array to scaled ones.
     softmax : int
         From the last part of a row of scores to its probabilities.
     reciprocal : int
@@ -80,6 +82,7 @@ class Latencies:
     """
 
     array: int
+    scaler: int
     softmax: int
     reciprocal: int
     norm_sums: int
@@ -95,6 +98,7 @@ class Latencies:
         total = -(-columns // 2) + split
         return cls(
             array=config.rows + config.columns + 2,
+            scaler=3 if config.products > 1 else 0,
             softmax=softmax,
             reciprocal=softmax + total + 2 + RECIPROCAL,
             norm_sums=3 + max(1, -(-(config.vector_lanes - 1).bit_length() // 2)) + 2,

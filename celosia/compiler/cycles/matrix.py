@@ -24,6 +24,7 @@ from celosia.compiler.cycles.reads import ROWS, Run
 from celosia.compiler.cycles.sequencer import Machine, fetches_weights
 from celosia.compiler.cycles.tiles import TileLoader
 from celosia.isa import Instruction, Opcode, Unit
+from celosia.tiles import instruction_tiles
 
 __all__ = ["MatrixUnit", "Stalls", "fetch_weights"]
 
@@ -46,9 +47,10 @@ def fetch_weights(machine: Machine, client: ReadClient) -> Process:
     free = asked = 0
     for index, ins in enumerate(program):
         time = max((yield from machine.prefetched.item(index)), free) + 2
-        beats = ins["k_tiles"] * config.tile_bytes // config.memory_width
+        tiles = instruction_tiles(config, ins)
+        beats = tiles.bytes(ins["k_tiles"]) // config.memory_width
         beat = ins["w_address"] // config.memory_width
-        for _ in range(0, ins["n"], config.columns):
+        for _ in range(0, ins["n"], tiles.channels):
             client.ask(time, beat, beats)
             free = yield from client.taken.item(asked)
             asked += 1
@@ -191,6 +193,9 @@ class MatrixUnit:
             self._give_room(passes[index : index + WORDS_THERE + 1], start)
             if p.drain is not None:
                 drains.add(p.drain, self._step, start, end)
+                if p.more is not None:
+                    self._step = max(self._step + 1, drains.room())
+                    drains.add(p.more, self._step, start, end)
                 if not (p.drain.scores or p.from_probabilities):
                     self._bank ^= 1
 

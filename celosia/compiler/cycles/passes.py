@@ -7,6 +7,7 @@ from celosia.compiler.cycles.reads import Run
 from celosia.compiler.cycles.sequencer import fetches_weights
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction
+from celosia.tiles import instruction_tiles
 
 __all__ = [
     "OUTPUT",
@@ -47,8 +48,9 @@ class Pass(NamedTuple):
     `columns` of the tile are loaded, from memory or from scratchpad words `tile` + i·`tile_stride`;
     the rows are scratchpad words `row` + i·`row_stride`, or probabilities. With a `period` these
     are so many rows of a group, and the next group lies `row_group` words further. A row takes
-    `pace` cycles. `opens` and `closes` mark the first and the last pass of a group of passes,
-    `drain` what follows it.
+    `pace` cycles, and with `both` two words at once. `opens` and `closes` mark the first and the
+    last pass of a group of passes, `drain` what follows it, and `more` a second drain of the same.
+    `stored` is what a tile takes in memory, in bytes.
     """
 
     rows: int
@@ -67,6 +69,9 @@ class Pass(NamedTuple):
     period: int = 0
     row_group: int = 0
     pace: int = 1
+    both: bool = False
+    more: Drain | None = None
+    stored: int = 0
 
     def reads(self, first: int, stop: int, time: int, pace: int) -> Iterator[Run]:
         """Yield how the words of rows from `first` up to `stop` are read, from `time` on."""
@@ -75,7 +80,8 @@ class Pass(NamedTuple):
             group, row = divmod(first, period)
             count = min(period - row, stop - first)
             word = self.row + group * self.row_group + row * self.row_stride
-            yield Run(time, time + (count - 1) * pace, word, self.row_stride, pace)
+            for part in range(1 + self.both):
+                yield Run(time, time + (count - 1) * pace, word + part, self.row_stride, pace)
             first += count
             time += count * pace
 
@@ -88,18 +94,20 @@ def row_cycles(ins: Instruction) -> int:
 def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterator[Pass]:
     """Yield the passes of a MATMUL; `bank` is that of its first group."""
     columns, k_tiles, m, n = config.columns, ins["k_tiles"], ins["m"], ins["n"]
-    parts = config.lanes // config.rows
+    tiles = instruction_tiles(config, ins)
+    parts, twice = config.lanes // config.rows, tiles.lanes // config.rows
     from_memory = fetches_weights(ins)
     x, x_stride, w, w_stride = ins["x_base"], ins["x_stride"], ins["w_base"], ins["w_stride"]
     last = k_tiles - 1
-    for channel in range(0, n, columns):
+    for channel in range(0, n, tiles.channels):
         loaded = columns if from_memory else min(columns, n - channel)
-        residual = None
-        if Flag.RESIDUAL in ins.flags:
-            residual = ins["r_base"] + channel // config.lanes, ins["r_stride"]
-        drain = Drain(bank, m, residual=residual, ends=channel + columns >= n)
+        drain, *more = (
+            Drain(bank, m, residual=_residual(ins, config, first), ends=first + columns >= n)
+            for first in range(channel, min(channel + tiles.channels, n), columns)
+        )
         for k in range(k_tiles):
-            word = k // parts
+            word = k * twice // parts
+            begins = tiles.group and k % tiles.group == 0
             yield Pass(
                 m,
                 bank,
@@ -113,8 +121,17 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
                 from_memory,
                 drain=drain if k == last else None,
                 pace=row_cycles(ins),
+                both=tiles.lanes > config.lanes,
+                more=more[0] if more and k == last else None,
+                stored=tiles.tile + (tiles.scales if begins else 0),
             )
         bank ^= 1
+
+
+def _residual(ins: Instruction, config: MachineConfig, channel: int) -> tuple[int, int] | None:
+    if Flag.RESIDUAL not in ins.flags:
+        return None
+    return ins["r_base"] + channel // config.lanes, ins["r_stride"]
 
 
 def key_blocks(ins: Instruction, config: MachineConfig) -> int:

@@ -26,7 +26,7 @@ class TileLoader:
         self.reads = reads.runs[TILES]
         self.columns = config.columns
         self.banks = config.scratchpad_banks
-        self.beats = config.tile_bytes // config.memory_width
+        self.column_bytes, self.width = config.rows, config.memory_width
         # A column is gathered of beats, or a beat holds several columns.
         self.gathers = max(1, config.rows // config.memory_width)
         self.pace = max(1, config.memory_width // config.rows)
@@ -44,29 +44,31 @@ class TileLoader:
         """Load a tile that was queued at `queued`; return when it is complete."""
         step = max(queued + 1, self._step + 1)
         if tile.from_memory:
-            last = yield from self._from_memory(max(step, self._go) + 1)
+            last = yield from self._from_memory(tile, max(step, self._go) + 1)
         elif tile.columns:
             last = self._from_scratchpad(tile, step)
         else:
             last = max(max(step, self._go) + 1, self.taken) + self.columns - 1
         ahead = STEPS_AHEAD if tile.from_memory else WORDS_AHEAD
-        self._step = self.popped = max(step + self.columns - 1, last - ahead + 1)
+        steps = tile.stored // self.column_bytes if tile.from_memory else self.columns
+        self._step = self.popped = max(step + steps - 1, last - ahead + 1)
         self._go = last
         return last + 1
 
-    def _from_memory(self, start: int) -> Generator[Times, None, int]:
+    def _from_memory(self, tile: Pass, start: int) -> Generator[Times, None, int]:
         """Take the columns as their weights come; return when the last one is taken."""
+        beats = tile.stored // self.width
         if self.gathers == 1:
             _, first = yield from self.client.take(1, start, 1)
             start = max(first, self.taken) + self.pace
-            _, last = yield from self.client.take(self.beats - 1, start, self.pace)
+            _, last = yield from self.client.take(beats - 1, start, self.pace)
             return last + self.pace - 1
         # A column is gathered as soon as the one before it is taken.
         _, last = yield from self.client.take(self.gathers, self._go, 1)
         start = max(start, last + 1)
         _, last = yield from self.client.take(self.gathers, start, 1)
         start = max(last, self.taken) + 1
-        _, last = yield from self.client.take(self.beats - 2 * self.gathers, start, 1)
+        _, last = yield from self.client.take(beats - 2 * self.gathers, start, 1)
         return last + 1
 
     def _from_scratchpad(self, tile: Pass, step: int) -> int:
