@@ -20,7 +20,7 @@ CONFIGS = {
     "packed": SQUARE.replace(pe="packed"),
     # R > C: the elements of a sparse row lie in two words, one for each half of the channels.
     "sparse": SQUARE.replace(rows=8, columns=4, pe="packed", sparsity=8),
-    "parts": SQUARE.replace(rows=2, columns=8, pe="packed", sparsity=4),
+    "parts": SQUARE.replace(rows=2, columns=16, pe="packed", sparsity=4),
     "chosen": SQUARE.replace(sparsity=4),
     "chip": PRESETS["tiny"].replace(
         on_chip_bytes=SIZE, scratchpad_words=512, scratchpad_banks=1, accumulator_width=28

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from celosia.compiler.calibrate import calibration_inputs, find_ranges
 from celosia.compiler.emit import emit_program
+from celosia.compiler.formats import make_rounder
 from celosia.compiler.graph import Encoder
 from celosia.compiler.program import Program
 from celosia.compiler.quantise_model import quantise_encoder
 from celosia.compiler.quantise_parts import QuantisedEncoder
+from celosia.compiler.recipe import Recipe
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 
@@ -22,7 +24,10 @@ __all__ = ["compile_model", "emit_program", "quantise_model"]
 
 
 def quantise_model(
-    model: Encoder, config: MachineConfig, calibration: Iterable[NDArray] | None = None
+    model: Encoder,
+    config: MachineConfig,
+    calibration: Iterable[NDArray] | None = None,
+    weights: Recipe | None = None,
 ) -> QuantisedEncoder:
     """Calibrate and quantise a model, once for any number of tokens.
 
@@ -34,14 +39,17 @@ def quantise_model(
         The machine; its accumulators must hold every sum.
     calibration : iterable of ndarray, optional
         Sample inputs, token ids or images; by default the model's own, or synthetic ones.
+    weights : Recipe, optional
+        Formats of the weights; by default all are int8.
 
     Raises
     ------
     ModelError
         If the model does not suit the machine's numbers.
     """
+    rounder = make_rounder(model, config, weights)
     samples = calibration_inputs(model) if calibration is None else calibration
-    return quantise_encoder(model, find_ranges(model, samples), config)
+    return quantise_encoder(model, find_ranges(model, samples), config, rounder)
 
 
 def compile_model(
@@ -50,6 +58,7 @@ def compile_model(
     *,
     tokens: int | None = None,
     calibration: Iterable[NDArray] | None = None,
+    weights: Recipe | None = None,
 ) -> Program:
     """Compile a model for a machine.
 
@@ -63,6 +72,8 @@ def compile_model(
         Tokens that every input will have; images have a fixed number, which is the default.
     calibration : iterable of ndarray, optional
         Sample inputs, token ids or images; by default the model's own, or synthetic ones.
+    weights : Recipe, optional
+        Formats of the weights; by default all are int8.
 
     Raises
     ------
@@ -79,4 +90,4 @@ def compile_model(
         raise ModelError(
             f"{model.name}: the number of tokens must be given, 1 to {model.max_tokens}"
         )
-    return emit_program(quantise_model(model, config, calibration), config, tokens)
+    return emit_program(quantise_model(model, config, calibration, weights), config, tokens)

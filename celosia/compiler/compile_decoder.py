@@ -14,9 +14,12 @@ from celosia.compiler.calibrate_decoder import (
 )
 from celosia.compiler.decoder import Decoder
 from celosia.compiler.emit_decoder import emit_decoder
+from celosia.compiler.formats import make_rounder
 from celosia.compiler.precision import PRECISIONS, Choice, choose_precision, divergence, matrices
 from celosia.compiler.program import Program
 from celosia.compiler.quantise_decoder import WIDE_ACCUMULATORS, quantise_decoder
+from celosia.compiler.recipe import Recipe
+from celosia.compiler.weight_format import WeightFormat
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 
@@ -46,6 +49,7 @@ def compile_decoder(
     *,
     samples: Sequence[NDArray[np.integer]] | None = None,
     precision: str = "auto",
+    weights: Recipe | None = None,
     context: int | None = None,
     sequences: int = 1,
     block: int | None = None,
@@ -62,7 +66,10 @@ def compile_decoder(
         Token ids to find ranges and precision with; the model's own data or its own text by
         default.
     precision : str
-        One of `PRECISIONS` for all matrices, or "auto": chosen by the error that each makes.
+        One of `PRECISIONS` for all matrices, or "auto": chosen by the error that each makes with
+        int8 weights.
+    weights : Recipe, optional
+        Formats of the weights; by default all are int8. Others have no second product (W16).
     context, sequences, block
         As in `emit_decoder`.
 
@@ -81,7 +88,12 @@ def compile_decoder(
         ranges = find_decoder_ranges(decoder, samples)
         choice = _choose(decoder, samples, ranges, config) if precision == "auto" else None
     chosen = dict.fromkeys(matrices(decoder), precision) if choice is None else choice.precision
-    model = quantise_decoder(decoder, ranges, config, chosen)
+    rounder = make_rounder(decoder, config, weights)
+    chosen = {
+        name: level.replace("W16", "W8") if rounder.format(name) != WeightFormat() else level
+        for name, level in chosen.items()
+    }
+    model = quantise_decoder(decoder, ranges, config, chosen, rounder)
     program = emit_decoder(model, config, context=context, sequences=sequences, block=block)
     found: dict[str, object] = {"asked": precision}
     if choice is not None:

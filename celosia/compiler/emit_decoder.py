@@ -126,7 +126,8 @@ def _array_macs(placed: PlacedDecoder, config: MachineConfig) -> int:
     for product in products:
         for matrix in (product.main, product.rest):
             if matrix is not None:
-                tiles = ceil_div(matrix.outputs, config.columns) * matrix.k_tiles
+                channels = matrix.tiles(config).channels
+                tiles = ceil_div(matrix.outputs, channels) * matrix.k_tiles
                 total += tiles * config.multipliers * (2 if product.wide else 1)
     return total
 

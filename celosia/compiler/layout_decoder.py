@@ -154,16 +154,10 @@ class _DecoderPlacer(Placer):
 
     def out(self, part: QuantisedProduct, shape: HeadShape) -> PlacedProduct:
         """Place O; heads start at whole words of the context."""
-
-        def spread(linear: QuantisedLinear) -> QuantisedLinear:
-            outputs = len(linear.weight)
-            weight = np.zeros((outputs, shape.heads, shape.v_words * self.config.lanes), np.int8)
-            given = linear.weight.reshape(outputs, shape.heads, shape.head_dim)
-            weight[:, :, : shape.head_dim] = given
-            return replace(linear, weight=weight.reshape(outputs, -1))
-
-        rest = None if part.rest is None else spread(part.rest)
-        return self.product(QuantisedProduct(spread(part.main), rest, part.wide))
+        width = shape.v_words * self.config.lanes
+        rest = None if part.rest is None else self.spread(part.rest, shape.heads, width)
+        main = self.spread(part.main, shape.heads, width)
+        return self.product(QuantisedProduct(main, rest, part.wide))
 
     def rms(self, part: QuantisedNorm) -> PlacedNorm:
         return replace(self.norm(part), rms=True)
@@ -201,6 +195,7 @@ def padded_heads(part: QuantisedLinear, heads: int, width: int) -> QuantisedLine
     return replace(
         part,
         weight=pad(part.weight),
+        group_scale=pad(part.group_scale),
         multiplier=pad(part.multiplier),
         shift=pad(part.shift),
         bias=pad(part.bias),

@@ -1,6 +1,6 @@
 """Puts the constants of a quantised model into memory, padded to the tiles of a machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from celosia.compiler.layout import (
     MemoryLayout,
     ceil_div,
     parameter_bytes,
-    tile_bytes,
 )
+from celosia.compiler.layout_tiles import format_operands, format_tiles, weight_tiles
 from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm
 from celosia.compiler.quantise_parts import (
     QuantisedAttention,
@@ -22,6 +22,7 @@ from celosia.compiler.quantise_parts import (
     QuantisedNorms,
 )
 from celosia.config import MachineConfig
+from celosia.errors import ModelError
 
 __all__ = [
     "PlacedAttention",
@@ -143,44 +144,88 @@ class Placer:
         padded[:, : values.shape[1]] = values
         return self.memory.place(name, padded)
 
-    def matrix(self, part: QuantisedLinear, weight: NDArray[np.int8] | None = None) -> Matrix:
+    def matrix(self, part: QuantisedLinear) -> Matrix:
         """Place a matrix whose tiles are stationary."""
-        weight = part.weight if weight is None else weight
+        code, group, sparse = format_operands(self.config, part.format)
         return Matrix(
             part.name,
             len(part.weight),
-            ceil_div(weight.shape[1], self.config.rows),
-            self.memory.place(f"{part.name}.weight", tile_bytes(weight, self.config)),
+            ceil_div(part.weight.shape[1], format_tiles(self.config, part.format).lanes),
+            self.memory.place(f"{part.name}.weight", self.tiles(part)),
             self.memory.place(
                 f"{part.name}.parameters", parameter_bytes(part.multiplier, part.shift, part.bias)
             ),
             part.r_shift,
+            int(code),
+            group,
+            sparse,
         )
+
+    def tiles(self, part: QuantisedLinear) -> NDArray[np.uint8]:
+        """Return the tiles of a matrix.
+
+        Raises
+        ------
+        ModelError
+            If channels that the padding of heads has made share a column have other patterns.
+        """
+        try:
+            return weight_tiles(part.weight, part.group_scale, part.format, self.config)
+        except ValueError as error:
+            raise ModelError(
+                f"{part.name}: its heads cannot be padded to whole tiles where sparse weights of 4 "
+                f"bits share a pattern ({error}); give it dense or int8 weights"
+            ) from error
+
+    def spread(self, part: QuantisedLinear, heads: int, width: int) -> QuantisedLinear:
+        """Return a matrix with the inputs of each head padded with zeros to `width`.
+
+        Raises
+        ------
+        ModelError
+            If that would cut the groups or the patterns of its format.
+        """
+        outputs, inputs = part.weight.shape
+        if inputs == heads * width:
+            return part
+        if part.format.group or part.format.sparsity != (1, 1):
+            raise ModelError(
+                f"{part.name}: heads of {inputs // heads} are padded to {width}, which groups and "
+                "sparse patterns cannot be; give it weights without either"
+            )
+        weight = np.zeros((outputs, heads, width), np.int64)
+        weight[:, :, : inputs // heads] = part.weight.reshape(outputs, heads, -1)
+        return replace(part, weight=weight.reshape(outputs, -1))
 
     def by_head(
         self, part: QuantisedLinear, heads: int, outputs: int, *, tiles: bool
     ) -> tuple[Matrix, ...]:
         """Place a matrix head by head, the channels of each padded to `outputs` with zeros."""
-        rows, columns, lanes = self.config.rows, self.config.columns, self.config.lanes
+        config, format = self.config, part.format
+        shape = format_tiles(config, format)
         head_dim, inputs = len(part.weight) // heads, part.weight.shape[1]
-        whole = ceil_div(outputs, columns) * columns
-        weight = np.zeros((heads, whole, inputs), np.int8)
-        weight[:, :head_dim] = part.weight.reshape(heads, head_dim, inputs)
-        # Each head's parameters start with a whole beat.
-        step = max(self.config.memory_width // PARAMETER_BYTES, 1)
-        pitch = ceil_div(whole, step) * step
-        parameters = np.zeros((3, heads, pitch), np.int64)
-        for values, given in zip(parameters, (part.multiplier, part.shift, part.bias), strict=True):
-            values[:, :head_dim] = given.reshape(heads, head_dim)
+        whole = ceil_div(outputs, shape.channels if tiles else config.columns)
+        whole *= shape.channels if tiles else config.columns
 
-        flat = weight.reshape(-1, inputs)
-        name, k_tiles = f"{part.name}.weight", ceil_div(inputs, rows)
+        def padded(values: NDArray, rows: int = whole) -> NDArray:
+            found = np.zeros((heads, rows, *values.shape[1:]), values.dtype)
+            found[:, :head_dim] = values.reshape(heads, head_dim, *values.shape[1:])
+            return found.reshape(-1, *values.shape[1:])
+
+        # Each head's parameters start with a whole beat.
+        step = max(config.memory_width // PARAMETER_BYTES, 1)
+        pitch = ceil_div(whole, step) * step
+        parameters = [padded(x, pitch) for x in (part.multiplier, part.shift, part.bias)]
+        weight = padded(part.weight)
+        name, k_tiles = f"{part.name}.weight", ceil_div(inputs, shape.lanes)
         if tiles:
-            address = self.memory.place(name, tile_bytes(flat, self.config))
-            size = whole * k_tiles * rows
+            spread = replace(part, weight=weight, group_scale=padded(part.group_scale))
+            address = self.memory.place(name, self.tiles(spread))
+            size = whole // shape.channels * shape.bytes(k_tiles)
         else:
-            address = self.rows(name, flat)
-            size = whole * ceil_div(inputs, lanes) * lanes
+            address = self.rows(name, weight.astype(np.int8))
+            size = whole * ceil_div(inputs, config.lanes) * config.lanes
+        code, group, sparse = format_operands(config, format)
         first = self.memory.place(f"{part.name}.parameters", parameter_bytes(*parameters))
         return tuple(
             Matrix(
@@ -189,6 +234,9 @@ class Placer:
                 k_tiles,
                 address + head * size,
                 first + head * pitch * PARAMETER_BYTES,
+                code=int(code),
+                group=group,
+                sparse=sparse,
             )
             for head in range(heads)
         )
@@ -204,13 +252,12 @@ class Placer:
         d_tiles, v_tiles = ceil_div(head_dim, rows), ceil_div(head_dim, columns)
         v_words = ceil_div(v_tiles * columns, lanes)
         # Heads start at whole words of the context; between them the weights are zero.
-        o = np.zeros((len(part.o.weight), heads, v_words * lanes), np.int8)
-        o[:, :, :head_dim] = part.o.weight.reshape(len(o), heads, head_dim)
+        o = self.spread(part.o, heads, v_words * lanes)
         return PlacedAttention(
             self.by_head(part.q, heads, d_tiles * rows, tiles=True),
             self.by_head(part.k, heads, d_tiles * rows, tiles=True),
             self.by_head(part.v, heads, v_tiles * columns, tiles=False),
-            self.matrix(part.o, o.reshape(len(o), -1)),
+            self.matrix(o),
             d_tiles,
             ceil_div(ceil_div(d_tiles * rows, columns) * columns, lanes),
             v_tiles,

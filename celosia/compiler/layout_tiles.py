@@ -10,7 +10,7 @@ from celosia.golden.fixed import IntArray
 from celosia.isa import Code
 from celosia.tiles import TileShape, tile_shape
 
-__all__ = ["format_operands", "format_tiles", "weight_tiles"]
+__all__ = ["format_operands", "format_tiles", "stored_bytes", "weight_tiles"]
 
 #: How the machine stores a format; ternary weights are a special case of int4.
 STORED = {"int8": Code.INT8, "int4": Code.INT4, "fp4": Code.FP4, "ternary": Code.INT4}
@@ -28,6 +28,12 @@ def format_tiles(config: MachineConfig, format: WeightFormat) -> TileShape:
     """Return the shape of the tiles of weights of a format."""
     code, group, sparse = format_operands(config, format)
     return tile_shape(config, code, group, sparse=sparse)
+
+
+def stored_bytes(shape: tuple[int, ...], format: WeightFormat, config: MachineConfig) -> int:
+    """Return the bytes of a matrix (out, in) in memory, padding included."""
+    tiles = format_tiles(config, format)
+    return ceil_div(shape[0], tiles.channels) * tiles.bytes(ceil_div(shape[1], tiles.lanes))
 
 
 def weight_tiles(

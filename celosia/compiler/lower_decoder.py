@@ -283,7 +283,8 @@ class DecoderLowering:
         builder.load_table(block.table)
         outputs = block.gate.main.outputs
         y = pad.take(self.block, builder.words(outputs))
-        size = max(ceil_div(builder.words(outputs), PIECES), 1) * lanes
+        step = max(builder.step(block.gate.main), builder.step(block.up.main))
+        size = max(ceil_div(ceil_div(outputs, step), PIECES), 1) * step
         for first, count in pieces(outputs, size):
             gate, up = (pad.take(self.block, builder.words(count)) for _ in range(2))
             word = first // lanes

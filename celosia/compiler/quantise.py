@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from celosia.compiler.graph import Linear, Norm
+from celosia.compiler.weight_format import RoundedWeights, WeightFormat
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 from celosia.golden.fixed import IntArray
@@ -56,8 +57,8 @@ class QuantisedLinear:
     ----------
     name : str
         Name in the checkpoint.
-    weight : (out, in) int8
-        Quantised weights.
+    weight : (out, in) int64
+        Quantised weights, integers of the format.
     multiplier, shift, bias : (out,) int64
         Parameters of the epilogue.
     in_scale : float
@@ -70,10 +71,14 @@ class QuantisedLinear:
         Share of the accumulator's range that the worst input could use.
     weight_scale : (out,) float
         Real value of one step of the weights.
+    group_scale : (out, groups) int64
+        What the weights of a group are multiplied by.
+    format : WeightFormat
+        How they are stored.
     """
 
     name: str
-    weight: NDArray[np.int8]
+    weight: IntArray
     multiplier: IntArray
     shift: IntArray
     bias: IntArray
@@ -82,6 +87,14 @@ class QuantisedLinear:
     r_shift: int
     bound: float
     weight_scale: NDArray[np.float64]
+    group_scale: IntArray
+    format: WeightFormat
+
+    @property
+    def real(self) -> NDArray[np.float64]:
+        """The weights that the integers stand for."""
+        rounded = RoundedWeights(self.weight, self.group_scale, self.weight_scale)
+        return rounded.real(self.format.group)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +185,13 @@ def quantise_linear(
     *,
     r_shift: int = 0,
     wide: bool = False,
+    rounded: RoundedWeights | None = None,
+    format: WeightFormat = WeightFormat(),  # noqa: B008 - it is frozen
 ) -> QuantisedLinear:
     """Quantise a matrix between two scales, that of the output one for each channel if need be.
 
-    With `wide`, the rows that it takes keep their 16 bits.
+    With `wide`, the rows that it takes keep their 16 bits. Without `rounded`, its weights become
+    int8, each rounded to the nearest.
 
     Raises
     ------
@@ -185,9 +201,12 @@ def quantise_linear(
     """
     if not np.isfinite(linear.weight).all():
         raise ModelError(f"{linear.name}: weights must be finite, but hold NaN or infinity")
-    weight, scale = quantise_weights(linear.weight)
+    if rounded is None:
+        values, steps = quantise_weights(linear.weight)
+        rounded = RoundedWeights(values.astype(np.int64), np.ones((len(values), 1), int), steps)
+    scale = rounded.scale
     largest = LIMIT + 1 if wide else ACTIVATION_LIMIT
-    worst = int(np.abs(weight, dtype=np.int64).sum(axis=1).max()) * largest
+    worst = int(np.abs(rounded.whole(format.group)).sum(axis=1).max()) * largest
     bound = check_accumulators(linear.name, linear.inputs, worst, config)
     try:
         multiplier, shift = dyadic(in_scale * scale / out_scale)
@@ -196,7 +215,7 @@ def quantise_linear(
     bias = np.zeros(linear.outputs) if linear.bias is None else linear.bias
     return QuantisedLinear(
         linear.name,
-        weight,
+        rounded.values,
         multiplier,
         shift,
         quantise_rows(bias, out_scale).astype(np.int64),
@@ -205,6 +224,8 @@ def quantise_linear(
         r_shift,
         bound,
         scale,
+        rounded.group_scale,
+        format,
     )
 
 

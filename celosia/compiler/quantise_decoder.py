@@ -18,6 +18,7 @@ from celosia.compiler.calibrate import HEADROOM, best_scale
 from celosia.compiler.calibrate_decoder import DecoderCalibration
 from celosia.compiler.decoder import Decoder, DecoderBlock, GroupedAttention, RmsNorm
 from celosia.compiler.graph import Linear, Norm
+from celosia.compiler.layout_tiles import stored_bytes
 from celosia.compiler.quantise import (
     ACTIVATION_LIMIT,
     QuantisedLinear,
@@ -30,6 +31,8 @@ from celosia.compiler.quantise import (
     quantise_norm,
     residual_shift,
 )
+from celosia.compiler.recipe import describe
+from celosia.compiler.weights import NEAREST, WeightRounder
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 from celosia.golden.activation import make_table
@@ -179,9 +182,10 @@ class _Quantiser:
         ranges: DecoderCalibration,
         config: MachineConfig,
         precision: Mapping[str, str],
+        rounder: WeightRounder,
     ) -> None:
         self.decoder, self.ranges, self.config = decoder, ranges, config
-        self.precision = precision
+        self.precision, self.rounder = precision, rounder
         self.report: list[dict[str, Any]] = []
         self.stream = 0.0
 
@@ -194,11 +198,13 @@ class _Quantiser:
         *,
         r_shift: int = 0,
         narrow: bool = False,
+        factors: NDArray[np.float64] | None = None,
     ) -> QuantisedProduct:
         """Quantise a matrix in the precision chosen for it, such as "A8W8" or "A16W16".
 
         What the weights lack is added in a second product. A `narrow` result of the first then has
-        all 16 bits, so that it is rounded to 8 only once.
+        all 16 bits, so that it is rounded to 8 only once. The columns have been multiplied by
+        `factors`.
         """
         chosen = self.precision.get(key, "A8W8")
         wide, twice = chosen.startswith("A16"), chosen.endswith("W16")
@@ -210,11 +216,18 @@ class _Quantiser:
             )
         finer = KEY_SHIFT if narrow and twice else 0
         main = quantise_linear(
-            linear, in_scale, out_scale / 2.0**finer, self.config, r_shift=r_shift, wide=wide
+            linear,
+            in_scale,
+            out_scale / 2.0**finer,
+            self.config,
+            r_shift=r_shift,
+            wide=wide,
+            rounded=self.rounder.round(key, linear, factors),
+            format=self.rounder.format(key),
         )
         rest = None
         if twice:
-            lacking = linear.weight - main.weight * main.weight_scale[:, np.newaxis]
+            lacking = linear.weight - main.real
             bare = replace(linear, weight=lacking.astype(np.float32), bias=None)
             rest = quantise_linear(bare, in_scale, out_scale, self.config, r_shift=finer, wide=wide)
         self.note(key, linear, main, chosen)
@@ -222,11 +235,13 @@ class _Quantiser:
 
     def note(self, key: str, linear: Linear, main: QuantisedLinear, chosen: str) -> None:
         exact = linear.weight.astype(np.float64)
-        error = main.weight * main.weight_scale[:, np.newaxis] - exact
+        error = main.real - exact
         self.report.append({
             "layer": key,
             "name": linear.name,
             "precision": chosen,
+            "format": describe(main.format),
+            "bytes": stored_bytes(exact.shape, main.format, self.config),
             "weight_error": float(np.linalg.norm(error) / max(np.linalg.norm(exact), 1e-30)),
             "accumulator_use": main.bound,
         })
@@ -235,7 +250,14 @@ class _Quantiser:
         plain = Norm(name=norm.name, gamma=norm.gamma, beta=np.zeros_like(norm.gamma), eps=norm.eps)
         return quantise_norm(plain, self.stream, self.ranges.scale(name))
 
-    def summed(self, key: str, linear: Linear, in_scale: float, total: str) -> QuantisedProduct:
+    def summed(
+        self,
+        key: str,
+        linear: Linear,
+        in_scale: float,
+        total: str,
+        factors: NDArray[np.float64] | None = None,
+    ) -> QuantisedProduct:
         """Quantise a product that is added to the residual stream, whose scale may grow."""
         following = self.decoder.final_norm
         needed = max(
@@ -243,7 +265,7 @@ class _Quantiser:
         )
         shift = residual_shift(self.stream, needed)
         self.stream *= 2.0**shift
-        return self.product(key, linear, in_scale, self.stream, r_shift=shift)
+        return self.product(key, linear, in_scale, self.stream, r_shift=shift, factors=factors)
 
     def attention(self, part: GroupedAttention, name: str, source: float) -> dict[str, Any]:
         ranges, layout = self.ranges, self.decoder.rope.layout
@@ -283,14 +305,16 @@ class _Quantiser:
         by_channel = np.repeat(values.reshape(part.kv_heads, 1, -1), group, axis=1).ravel()
         by_channel = by_channel / (1 << CONTEXT_SHIFT)
         largest = float(by_channel.max())
-        folded = (part.o.weight * (by_channel / largest)).astype(np.float32)
+        relative = by_channel / largest
+        folded = (part.o.weight * relative).astype(np.float32)
+        o = replace(part.o, weight=folded)
         return {
             "q": self.product(f"{name}.q", q_linear, source, q_scale),
             "k": self.product(f"{name}.k", k_linear, source, steps / (1 << KEY_SHIFT)),
             "v": self.product(f"{name}.v", part.v, source, values, narrow=True),
             "wide_scores": wide,
             "logits": tuple(zip(multipliers.tolist(), shifts.tolist(), strict=True)),
-            "o": self.summed(f"{name}.o", replace(part.o, weight=folded), largest, f"{name}.mid"),
+            "o": self.summed(f"{name}.o", o, largest, f"{name}.mid", relative),
         }
 
     def feed_forward(self, block: DecoderBlock, name: str, source: float) -> dict[str, Any]:
@@ -345,6 +369,7 @@ def quantise_decoder(
     ranges: DecoderCalibration,
     config: MachineConfig,
     precision: Mapping[str, str] | None = None,
+    rounder: WeightRounder = NEAREST,
 ) -> QuantisedDecoder:
     """Quantise a decoder by the ranges of its activations.
 
@@ -359,10 +384,12 @@ def quantise_decoder(
     precision : mapping of str to str
         "A8W8", "A16W8" or "A16W16" of matrices, by names such as "block0.down" or "head"; A8W8 for
         those not named.
+    rounder : WeightRounder
+        Formats of the weights; those with 16 bits of two products must be int8.
 
     Raises
     ------
     ModelError
         If a layer does not suit the machine's numbers; the message names it.
     """
-    return _Quantiser(decoder, ranges, config, precision or {}).run()
+    return _Quantiser(decoder, ranges, config, precision or {}, rounder).run()

@@ -17,6 +17,7 @@ from celosia.compiler.graph import (
     Norm,
     PatchEmbedding,
 )
+from celosia.compiler.layout_tiles import stored_bytes
 from celosia.compiler.quantise import (
     ACTIVATION_LIMIT,
     QuantisedLinear,
@@ -38,6 +39,8 @@ from celosia.compiler.quantise_parts import (
     QuantisedNorms,
 )
 from celosia.compiler.quantise_smooth import smooth, smooth_scale, smoothed_linear, smoothed_norm
+from celosia.compiler.recipe import describe
+from celosia.compiler.weights import NEAREST, WeightRounder
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
 from celosia.golden.activation import make_table
@@ -91,19 +94,49 @@ class _Quantiser:
     and `factors` are what its columns were divided by.
     """
 
-    def __init__(self, encoder: Encoder, ranges: Calibration, config: MachineConfig) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        ranges: Calibration,
+        config: MachineConfig,
+        rounder: WeightRounder,
+    ) -> None:
         self.encoder, self.ranges, self.config = encoder, ranges, config
+        self.rounder = rounder
         self.report: list[dict[str, Any]] = []
         self.stream = self.source = 1.0
         self.factors: NDArray[np.float64] | None = None
 
-    def linear(self, part: Linear, in_scale: float, out_scale: float, r_shift: int = 0):
-        """Quantise one matrix and note how well that went."""
-        found = quantise_linear(part, in_scale, out_scale, self.config, r_shift=r_shift)
-        scale = np.abs(part.weight).max(axis=1, keepdims=True) / 127
-        error = np.linalg.norm(found.weight * scale - part.weight)
+    def linear(
+        self,
+        key: str,
+        part: Linear,
+        in_scale: float,
+        out_scale: float,
+        r_shift: int = 0,
+        factors: NDArray[np.float64] | None = None,
+    ) -> QuantisedLinear:
+        """Quantise one matrix and note how well that went.
+
+        `key` is its name in the model; its columns have been multiplied by `factors`.
+        """
+        format = self.rounder.format(key)
+        rounded = self.rounder.round(key, part, factors)
+        found = quantise_linear(
+            part,
+            in_scale,
+            out_scale,
+            self.config,
+            r_shift=r_shift,
+            rounded=rounded,
+            format=format,
+        )
+        error = np.linalg.norm(found.real - part.weight)
         self.report.append({
             "layer": part.name,
+            "name": key,
+            "format": describe(format),
+            "bytes": stored_bytes(part.weight.shape, format, self.config),
             "in_scale": in_scale,
             "out_scale": out_scale,
             "weight_error": float(error / max(np.linalg.norm(part.weight), 1e-30)),
@@ -153,26 +186,29 @@ class _Quantiser:
             self.factors = None
         return QuantisedNorms(source, stream, after.chained)
 
-    def read(self, part: Linear) -> Linear:
-        """Return a matrix as it must be for the source that it reads."""
-        return part if self.factors is None else smoothed_linear(part, self.factors)
-
-    def projected(self, part: Linear, name: str, in_scale: float, *, plain: bool = False):
-        """Quantise a matrix whose result has a scale of its own."""
+    def projected(
+        self, key: str, part: Linear, name: str, in_scale: float, *, plain: bool = False
+    ) -> QuantisedLinear:
+        """Quantise a matrix whose result has a scale of its own, and that reads the source."""
+        factors = None if key in ("head", "patch") else self.factors
+        part = part if factors is None else smoothed_linear(part, factors)
         floor = linear_floor(part, in_scale)
         scale = max(self.ranges.needed(name), floor)
-        return self.linear(part, in_scale, scale if plain else self.ranges.scale(name, floor))
+        scale = scale if plain else self.ranges.scale(name, floor)
+        return self.linear(key, part, in_scale, scale, factors=factors)
 
-    def summed(self, part: Linear, name: str, in_scale: float, after: _Sum) -> QuantisedLinear:
+    def summed(
+        self, key: str, part: Linear, name: str, in_scale: float, after: _Sum
+    ) -> QuantisedLinear:
         """Quantise a matrix that is added to the residual stream, and take its scale over."""
         needed = max(self.ranges.needed(name), linear_floor(part, in_scale), after.floor)
         r_shift = residual_shift(self.stream, needed)
         self.stream *= 2**r_shift
-        return self.linear(part, in_scale, self.stream, r_shift)
+        return self.linear(key, part, in_scale, self.stream, r_shift)
 
     def attention(self, part: Attention, name: str, after: _Sum) -> QuantisedAttention:
         q, k, v = (
-            self.projected(self.read(getattr(part, what)), f"{name}.{what}", self.source)
+            self.projected(f"{name}.{what}", getattr(part, what), f"{name}.{what}", self.source)
             for what in "qkv"
         )
         worst = part.head_dim * ACTIVATION_LIMIT**2
@@ -185,14 +221,14 @@ class _Quantiser:
                 f"{self.ranges.largest(f'{name}.q') * self.ranges.largest(f'{name}.k'):.3g}, more "
                 "than the machine can tell apart; check the weights or the calibration inputs"
             )
-        o = self.summed(part.o, f"{name}.attention.sum", v.out_scale, after)
+        o = self.summed(f"{name}.o", part.o, f"{name}.attention.sum", v.out_scale, after)
         return QuantisedAttention(part.heads, part.head_dim, q, k, v, o, multiplier, shift)
 
     def feed_forward(self, part: FeedForward, name: str, after: _Sum) -> QuantisedFeedForward:
-        up = self.projected(self.read(part.up), f"{name}.ffn.up", self.source, plain=True)
+        up = self.projected(f"{name}.up", part.up, f"{name}.ffn.up", self.source, plain=True)
         scale = self.ranges.scale(f"{name}.ffn.act")
         table = np.stack(make_table(part.activation, up.out_scale, scale), axis=1)
-        down = self.summed(part.down, f"{name}.ffn.sum", scale, after)
+        down = self.summed(f"{name}.down", part.down, f"{name}.ffn.sum", scale, after)
         return QuantisedFeedForward(up, table, down)
 
     def block(self, part: Block, index: int) -> QuantisedBlock:
@@ -230,7 +266,7 @@ class _Quantiser:
         floor = max(floor, linear_floor(bare, input_scale))
         floor = max(floor, float(np.abs(source.offsets).max()) / 32767)
         self.stream = max(ranges.needed("embedding.sum"), floor)
-        patch = self.linear(bare, input_scale, self.stream)
+        patch = self.linear("patch", bare, input_scale, self.stream)
         return input_scale, patch, quantise_rows(source.offsets, self.stream), after
 
     def run(self) -> QuantisedEncoder:
@@ -243,7 +279,7 @@ class _Quantiser:
             final_norm = self.norm(("final_norm", encoder.final_norm))
             self.stream = final_norm.out_scale
         if encoder.head is not None:
-            head = self.projected(encoder.head, "head", self.stream, plain=True)
+            head = self.projected("head", encoder.head, "head", self.stream, plain=True)
         return QuantisedEncoder(
             encoder,
             input_scale,
@@ -259,9 +295,12 @@ class _Quantiser:
 
 
 def quantise_encoder(
-    encoder: Encoder, ranges: Calibration, config: MachineConfig
+    encoder: Encoder,
+    ranges: Calibration,
+    config: MachineConfig,
+    rounder: WeightRounder = NEAREST,
 ) -> QuantisedEncoder:
-    """Quantise a model by the ranges of its activations.
+    """Quantise a model by the ranges of its activations, its weights as `rounder` says.
 
     Only the accumulators' width of `config` takes part, in a check.
 
@@ -270,4 +309,4 @@ def quantise_encoder(
     ModelError
         If a layer does not suit the machine's numbers; the message names it.
     """
-    return _Quantiser(encoder, ranges, config).run()
+    return _Quantiser(encoder, ranges, config, rounder).run()

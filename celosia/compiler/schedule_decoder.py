@@ -128,7 +128,8 @@ def _score(lowering: DecoderLowering, head: PlacedProduct, x: Region) -> tuple[i
     best = builder.memory.reserve("best", block * config.word_bytes)
     found = pad.take(block, 1)
     budget = config.scratchpad_words // LOGITS_SHARE // block
-    for first, count in pieces(outputs, max(min(words, budget), 1) * lanes):
+    step = builder.step(head.main)
+    for first, count in pieces(outputs, max(min(words, budget) * lanes // step, 1) * step):
         y = pad.take(block, builder.words(count))
         word = first // lanes
         lowering.product(head, x, y.columns(-word), channels=(first, count), rows=Argument.SCORED)

@@ -189,6 +189,10 @@ class Builder:
             )
         return base
 
+    def step(self, matrix: Matrix) -> int:
+        """Return the channels that pieces of a matrix must be multiples of."""
+        return max(self.config.lanes, matrix.tiles(self.config).channels)
+
     def _channels(self, outputs: int, step: int) -> int:
         """Return how many channels one instruction takes, whole tiles of `step` if not all."""
         lanes, size = max(self.config.lanes, step), self.ring.size
@@ -224,6 +228,7 @@ class Builder:
             them by default. `y` has the columns of all.
         """
         config, tiles = self.config, matrix.tiles(self.config)
+        assert not channels or channels[0] % tiles.channels == 0, "pieces must be whole tiles"
         begin, count = channels or (0, matrix.outputs)
         size = tiles.bytes(matrix.k_tiles)
         flags |= Flag.WEIGHTS_IN_MEMORY | (Flag.SPARSE if matrix.sparse else NONE)

@@ -58,6 +58,9 @@ class RoundedWeights:
 
     def real(self, group: int) -> NDArray[np.float64]:
         """Return the weights that the integers stand for."""
+        return self.scale[:, np.newaxis] * self.whole(group)
+
+    def whole(self, group: int) -> IntArray:
+        """Return the integers times the scales of their groups."""
         inputs = self.values.shape[1]
-        factors = np.repeat(self.group_scale, group or inputs, axis=1)[:, :inputs]
-        return self.scale[:, np.newaxis] * (factors * self.values)
+        return np.repeat(self.group_scale, group or inputs, axis=1)[:, :inputs] * self.values

@@ -1,0 +1,126 @@
+"""From a recipe to the formats of a model's matrices, and to what rounds them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from celosia.compiler.decoder import Decoder
+from celosia.compiler.hessians import Moments, find_moments
+from celosia.compiler.layers import Model, named_linears, replace_weights
+from celosia.compiler.mix import choose_mix, mix_within, model_error, sensitivity
+from celosia.compiler.recipe import Abilities, Recipe, load_recipe, parse_recipe
+from celosia.compiler.rounding import round_weights
+from celosia.compiler.rounding_samples import rounding_samples
+from celosia.compiler.weight_format import WeightFormat
+from celosia.compiler.weights import NEAREST, WeightRounder
+from celosia.config import MachineConfig
+from celosia.errors import ModelError
+
+__all__ = ["abilities", "make_rounder", "read_weights"]
+
+#: Inputs that a mix is measured on.
+SAMPLES = 8
+#: A format in words, such as "int4 g32 2:4".
+SHORT = re.compile(r"(?P<code>[a-z]+[0-9]*)( g(?P<group>[0-9]+))?( (?P<sparsity>[0-9]+:[0-9]+))?")
+
+
+def abilities(config: MachineConfig) -> Abilities:
+    """Return what a machine can do with weights."""
+    codes = {"int8"} if config.products == 1 else {"int8", "int4", "fp4", "ternary"}
+    return Abilities(frozenset(codes), config.sparsity, config.rows)
+
+
+def read_weights(text: str) -> Recipe:
+    """Return the recipe in a TOML file, or that of one format in words, such as "int4 g32 2:4".
+
+    Raises
+    ------
+    ModelError
+        If it is neither.
+    """
+    if text.endswith(".toml") or Path(text).exists():
+        return load_recipe(text)
+    found = SHORT.fullmatch(text)
+    if found is None:
+        raise ModelError(
+            f"weights must be a recipe's .toml file or a format such as 'int8', 'int4 g32' or "
+            f"'int4 g32 2:4', not {text!r}"
+        )
+    given = {key: value for key, value in found.groupdict().items() if value is not None}
+    if "group" in given:
+        given["group"] = int(given["group"])
+    return parse_recipe({"defaults": given}, "weights")
+
+
+def make_rounder(model: Model, config: MachineConfig, recipe: Recipe | None) -> WeightRounder:
+    """Give each matrix of a model its format, and gather what rounding it needs.
+
+    The weights of V in an encoder stream, and stay int8.
+
+    Raises
+    ------
+    ModelError
+        If the recipe asks for what the machine cannot do; the message names the layer.
+    """
+    if recipe is None:
+        return NEAREST
+    linears = {
+        name: part
+        for name, part in named_linears(model).items()
+        if isinstance(model, Decoder) or not name.endswith(".v")
+    }
+    assigned = recipe.assign(
+        {name: part.inputs for name, part in linears.items()}, abilities(config)
+    )
+    plain = WeightFormat()
+    needed = [name for name, format in assigned.items() if format != plain]
+    if not needed:
+        return NEAREST
+    # Matrices this small gain nothing from threads, which wait for each other on a busy machine.
+    with threadpool_limits(1, user_api="blas"):
+        samples = rounding_samples(model)
+        moments = find_moments(model, samples, needed)
+        formats = {name: format for name, format in assigned.items() if format is not None}
+        open_ones = [name for name, format in assigned.items() if format is None]
+        if open_ones:
+            formats |= _mixed(model, config, recipe, open_ones, moments, samples[:SAMPLES])
+    return WeightRounder(formats, moments, config.columns)
+
+
+def _mixed(
+    model: Model,
+    config: MachineConfig,
+    recipe: Recipe,
+    names: list[str],
+    moments: Mapping[str, Moments],
+    samples: list[np.ndarray],
+) -> Mapping[str, WeightFormat]:
+    """Choose formats within the budget of a recipe."""
+    auto = recipe.auto
+    assert auto is not None
+    measure = model_error(model, samples)
+    allowed = dict.fromkeys(names, auto.formats)
+    pair = config.columns
+    options = sensitivity(
+        model, allowed, moments, measure=measure, pair=pair, most=max(config.sparsity, 4)
+    )
+    linears = named_linears(model)
+    if auto.mean_bits is not None:
+        weights = sum(linears[name].weight.size for name in names)
+        return choose_mix(options, most_bytes=auto.mean_bits * weights / 8).formats
+
+    def whole(formats: Mapping[str, WeightFormat]) -> float:
+        rounded = {
+            name: round_weights(linears[name].weight, format, moments[name].second, pair=pair).real(
+                format.group
+            )
+            for name, format in formats.items()
+        }
+        return measure(replace_weights(model, rounded))
+
+    assert auto.accuracy is not None
+    mix, _ = mix_within(options, 1 - auto.accuracy, whole)
+    return mix.formats
