@@ -1,11 +1,18 @@
 """Moments of what every matrix multiplies, against the rows themselves."""
 
+from pathlib import Path
+from runpy import run_path
+
 import numpy as np
 import pytest
 
+from celosia.compiler.calibrate_decoder import decoder_samples
 from celosia.compiler.checkpoint import load_model
+from celosia.compiler.datasets import CALIBRATION_SENTENCES, SENTENCE_PAIRS
+from celosia.compiler.datasets_sentences import ROUNDING_SENTENCES
 from celosia.compiler.hessians import find_moments
 from celosia.compiler.layers import named_linears, replace_weights, sources
+from celosia.compiler.rounding_samples import rounding_samples
 from celosia.errors import ModelError
 from celosia.golden import reference, reference_decoder
 
@@ -103,3 +110,22 @@ def test_every_weight_can_be_replaced(name):
         np.testing.assert_array_equal(found[name].weight, part.weight + 1)
     with pytest.raises(KeyError):
         replace_weights(model, {"block9.q": linears["head"].weight})
+
+
+def test_samples_to_round_by():
+    for name, count in (("digits_vit", 128), ("mathformer-add", 100), ("glassllm", 32)):
+        model = load_model(name)
+        samples = rounding_samples(model)
+        assert len(samples) == count
+        assert len({np.asarray(sample).tobytes() for sample in samples}) == count
+    assert len(decoder_samples(model, 2)) == 2
+
+
+def test_sentences_to_round_by_judge_nothing():
+    script = Path(__file__).parents[1] / "scripts" / "accuracy_minilm.py"
+    judged = {
+        *run_path(str(script))["SENTENCES"],
+        *(sentence for pair in SENTENCE_PAIRS for sentence in pair),
+    }
+    assert not judged & {*ROUNDING_SENTENCES, *CALIBRATION_SENTENCES}
+    assert len(set(ROUNDING_SENTENCES)) == len(ROUNDING_SENTENCES)

@@ -16,7 +16,7 @@ __all__ = ["DecoderCalibration", "decoder_samples", "find_decoder_ranges"]
 
 #: Sequences that are drawn from a model itself, and their tokens.
 SAMPLES, LENGTH = 8, 64
-#: Products that drawing may cost; larger models get random tokens.
+#: Products that drawing `SAMPLES` of them may cost; larger models get random tokens.
 DRAWING = 2_000_000_000
 #: Most rows of a sample that are kept as they are.
 KEPT_ROWS = 32
@@ -81,8 +81,8 @@ def find_decoder_ranges(
     return found
 
 
-def decoder_samples(decoder: Decoder) -> list[NDArray[np.integer]]:
-    """Return sequences for a model: its own data if it came with some, else drawn from itself.
+def decoder_samples(decoder: Decoder, count: int = SAMPLES) -> list[NDArray[np.integer]]:
+    """Return sequences for a model: its own data if it came with some, else `count` of its own.
 
     A model's own text is what its activations look like in use; it needs no data. Drawing is left
     out for models too large for it here, which get random tokens: right in order of magnitude.
@@ -95,7 +95,7 @@ def decoder_samples(decoder: Decoder) -> list[NDArray[np.integer]]:
         return [np.array(codec.encode(problem)) for problem in problems]
     rng = np.random.default_rng(0)
     length = min(LENGTH, decoder.context)
-    starts = rng.integers(0, decoder.vocabulary, (SAMPLES, length))
+    starts = rng.integers(0, decoder.vocabulary, (count, length))
     macs = sum(linear.weight.size for linear in decoder.linears)
     if macs * SAMPLES * length * length // 2 > DRAWING * 20:
         return list(starts)
