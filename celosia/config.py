@@ -278,6 +278,21 @@ _POWERS_OF_TWO = [
     "memory_width",
 ]
 
+_BENCH = MachineConfig(
+    name="bench",
+    rows=16,
+    columns=16,
+    scratchpad_words=32768,
+    scratchpad_banks=4,
+    exponent_slots=8192,
+    accumulator_rows=512,
+    attention_rows=128,
+    parameter_entries=4096,
+    vector_lanes=16,
+    memory_width=16,
+    outstanding_reads=32,
+)
+
 PRESETS = {
     config.name: config
     for config in [
@@ -314,20 +329,9 @@ PRESETS = {
             memory_width=4,
             on_chip_bytes=1 << 17,
         ),
-        MachineConfig(
-            name="bench",
-            rows=16,
-            columns=16,
-            scratchpad_words=32768,
-            scratchpad_banks=4,
-            exponent_slots=8192,
-            accumulator_rows=512,
-            attention_rows=128,
-            parameter_entries=4096,
-            vector_lanes=16,
-            memory_width=16,
-            outstanding_reads=32,
-        ),
+        _BENCH,
+        # Weights of 4 and 8 bits, dense or 2:4, layer by layer.
+        _BENCH.replace(name="mixed", pe="packed", sparsity=4),
     ]
 }
 

@@ -15,13 +15,14 @@ from celosia.compiler.compile_decoder import compile_decoder
 from celosia.compiler.datasets_text import alice_page, arithmetic_problems
 from celosia.compiler.precision import log_softmax
 from celosia.compiler.program import Program
+from celosia.compiler.recipe import Recipe
 from celosia.compiler.text import load_codec
-from celosia.config import PRESETS
+from celosia.config import PRESETS, MachineConfig
 from celosia.golden.reference_decoder import forward, nll
 from celosia.runtime.generate import Generator, generate
 from celosia.runtime.golden_device import GoldenDevice
 
-__all__ = ["MEASUREMENTS"]
+__all__ = ["MEASUREMENTS", "nll_delta"]
 
 ARITHMETIC, PAGE = PRESETS["small"], PRESETS["bench"]
 #: Most tokens of an answer.
@@ -54,11 +55,12 @@ def correct() -> dict[str, object]:
     }
 
 
-def nll_delta() -> dict[str, object]:
-    """Compare the likelihood of a page with that by the float model, all matrices A8W8."""
+def nll_delta(config: MachineConfig = PAGE, weights: Recipe | None = None) -> dict[str, object]:
+    """Compare the likelihood of a page with that by the float model, all matrices A8."""
     decoder = load_model("glassllm")
     tokens = np.array(load_codec("glassllm").encode(alice_page()))
-    generator = open_generator(compile_decoder(decoder, PAGE, precision="A8W8"))
+    program = compile_decoder(decoder, config, precision="A8W8", weights=weights)
+    generator = open_generator(program)
     block, found, exact, diverged = generator.shape.block, [], [], []
     for first in range(0, len(tokens) - decoder.context + 1, decoder.context):
         window = tokens[first : first + decoder.context]
@@ -79,6 +81,7 @@ def nll_delta() -> dict[str, object]:
         # The difference may be negative by chance; this is what it comes from, and never is.
         "divergence": float(np.mean(diverged)),
         "divergence_worst": float(np.max(diverged)),
+        "weight_bytes": sum(one["bytes"] for one in program.extra["report"]),
         "windows": len(found),
         "tokens": len(found) * decoder.context,
     }

@@ -14,6 +14,8 @@ import numpy as np
 
 from celosia.compiler import emit_program, quantise_model
 from celosia.compiler.checkpoint import load_model
+from celosia.compiler.quantise_parts import QuantisedEncoder
+from celosia.compiler.recipe import Recipe
 from celosia.compiler.tokens import load_tokenizer
 from celosia.config import MachineConfig, load_config
 from celosia.golden.machine import GoldenMachine
@@ -88,10 +90,16 @@ SENTENCES = (
 """Sentences of 3 to some 40 tokens."""
 
 
-def cosines(config: MachineConfig, sentences: Sequence[str], *, show: bool = False) -> list[float]:
-    """Return the cosine of each sentence."""
+def cosines(
+    config: MachineConfig,
+    sentences: Sequence[str],
+    *,
+    weights: Recipe | None = None,
+    show: bool = False,
+) -> tuple[list[float], QuantisedEncoder]:
+    """Return the cosine of each sentence, and the model with weights of the recipe's formats."""
     model, tokenizer = load_model("minilm"), load_tokenizer("minilm")
-    quantised = quantise_model(model, config)
+    quantised = quantise_model(model, config, weights=weights)
     found = []
     for sentence in sentences:
         ids = tokenizer.encode(sentence)
@@ -109,7 +117,7 @@ def cosines(config: MachineConfig, sentences: Sequence[str], *, show: bool = Fal
         found.append(cosine(pooled, exact))
         if show:
             print(f"{found[-1]:.5f}  {len(ids):3} tokens  {sentence[:70]}", flush=True)
-    return found
+    return found, quantised
 
 
 def records(config: MachineConfig, found: Sequence[float]) -> list[dict[str, object]]:
@@ -141,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--sentences must be 1 to {len(SENTENCES)}, not {options.sentences}")
 
     config = load_config(options.config)
-    found = cosines(config, SENTENCES[: options.sentences], show=not options.quiet)
+    found, _ = cosines(config, SENTENCES[: options.sentences], show=not options.quiet)
     report = records(config, found)
     if options.only:
         unknown = sorted(set(options.only) - {str(record["name"]) for record in report})

@@ -23,7 +23,7 @@ from celosia.runtime.golden_device import GoldenDevice
 
 __all__ = ["FORMATS", "MEASUREMENTS"]
 
-CONFIG = PRESETS["bench"].replace(name="bench-formats", pe="packed", sparsity=4)
+CONFIG = PRESETS["mixed"]
 FORMATS = {
     "w8": WeightFormat(),
     "w4": WeightFormat("int4", 32),

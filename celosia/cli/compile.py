@@ -1,6 +1,7 @@
 """`celosia compile`: from a checkpoint to a program."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,17 @@ PrecisionOption = Annotated[
         "the error that it makes.",
     ),
 ]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="FORMAT|FILE",
+        help="Formats of the weights: one for all layers, such as 'int4 g32' (groups of 32 inputs "
+        "share a scale), 'fp4 g64', 'ternary g32', 'int8 2:4' or 'int4 g32 2:4', or a recipe in "
+        "TOML that says them layer by layer or sets a budget. 4 bits need a machine with "
+        'pe = "packed", 2:4 one with sparsity = 4, such as the preset mixed. Default: int8.',
+    ),
+]
 
 
 def compile_command(
@@ -67,6 +79,7 @@ def compile_command(
     context: ContextOption = None,
     sequences: SequencesOption = 1,
     precision: PrecisionOption = "auto",
+    weights: WeightsOption = None,
     json: JsonOption = None,
 ) -> None:
     """Compile a checkpoint into a program for one machine.
@@ -79,10 +92,12 @@ def compile_command(
     from celosia.compiler.checkpoint import load_model
     from celosia.compiler.compile_decoder import compile_decoder
     from celosia.compiler.decoder import Decoder
+    from celosia.compiler.formats import read_weights
     from celosia.isa import disassemble
     from celosia.runtime.compare import mac_cycles
 
     machine = load_config(config)
+    recipe = None if weights is None else read_weights(weights)
     begin = time.perf_counter()
     with working(f"compiling {model} for {machine.name}"):
         graph = load_model(model)
@@ -93,7 +108,12 @@ def compile_command(
                     "any number of tokens; --context says how many at most"
                 )
             program = compile_decoder(
-                graph, machine, precision=precision, context=context, sequences=sequences
+                graph,
+                machine,
+                precision=precision,
+                weights=recipe,
+                context=context,
+                sequences=sequences,
             )
         else:
             if context is not None or sequences != 1 or precision != "auto":
@@ -101,7 +121,7 @@ def compile_command(
                     f"{graph.name}: --context, --sequences and --precision are for language "
                     "models; leave them out"
                 )
-            program = compile_model(graph, machine, tokens=tokens)
+            program = compile_model(graph, machine, tokens=tokens, weights=recipe)
         path = Path(model)
         source = str(path.resolve()) if path.exists() else model
         replace(program, extra={**program.extra, "source": source}).save(out_dir)
@@ -128,6 +148,7 @@ def compile_command(
         "window_bytes": program.window_bytes,
         "seconds": seconds,
     }
+    record["layers"] = _show_formats(program)
     if isinstance(graph, Decoder):
         _show_precision(program)
         asked, done = (program.extra[f"{what}macs_per_token"] for what in ("", "array_"))
@@ -142,6 +163,24 @@ def compile_command(
     else:
         record["mac_cycles"] = mac_cycles(program)
     write_record(json, record)
+
+
+def _show_formats(program: Program) -> list[dict[str, object]]:
+    """Say how the weights are stored, and what rounding them cost; return that by layer."""
+    # The report of a decoder calls a matrix "layer" what that of an encoder calls "name".
+    layers = [
+        {
+            "layer": one["layer" if "precision" in one else "name"],
+            **{key: one[key] for key in ("format", "bytes", "weight_error")},
+        }
+        for one in program.extra["report"]
+        if "bytes" in one
+    ]
+    formats = Counter(one["format"] for one in layers)
+    counted = ", ".join(f"{count} {name}" for name, count in formats.most_common())
+    size = sum(one["bytes"] for one in layers)
+    out.print(f"weights: {counted}; {size:,} bytes", soft_wrap=True, highlight=False)
+    return layers
 
 
 def _show_precision(program: Program) -> None:
