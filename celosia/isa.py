@@ -233,7 +233,8 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
             (17, "r_stride", 16, "words from one residual row to the next"),
             (18, "w_address", 32, "byte offset of the stationary tiles in the window"),
             (20, "code", 8, "weights in memory: " + _names(Code)),
-            (20.5, "group", 8, "1 + log2 of the k-tiles that share a scale; 0 without scales"),
+            (20.5, "group", 8, "1 + log2 of the k-tiles of a run; 0 without scales"),
+            (22, "skip", 32, "runs of k-tiles, by bit, that are 0 and not in memory"),
         ),
     ),
     Opcode.ATTEND: (

@@ -12,8 +12,9 @@ __all__ = ["TileShape", "instruction_tiles", "tile_shape"]
 class TileShape:
     """The tiles of one MATMUL with weights in memory.
 
-    The tiles of `channels` channels follow each other along the reduction; each has C columns of R
-    bytes. Before the first tile of a group lie its scales, behind each sparse tile its indices.
+    The tiles of `channels` channels follow each other along the reduction, in runs; each has C
+    columns of R bytes. Before the first tile of a run lie its scales, behind each sparse tile its
+    indices. A run whose weights are all 0 may be left out.
 
     Attributes
     ----------
@@ -23,22 +24,26 @@ class TileShape:
         Inputs of a tile: R, or 2R if it is sparse.
     tile : int
         Bytes of a tile, with its indices.
+    run : int
+        Tiles of a run.
     scales : int
-        Bytes of the scales of a group.
-    group : int
-        Tiles of a group; 0 if there are no scales.
+        Bytes of the scales of a run; 0 if there are none.
     """
 
     channels: int
     lanes: int
     tile: int
+    run: int
     scales: int
-    group: int
 
-    def bytes(self, k_tiles: int) -> int:
+    def present(self, k_tiles: int, skip: int = 0) -> list[int]:
+        """Return the tiles that are there."""
+        return [tile for tile in range(k_tiles) if not skip >> tile // self.run & 1]
+
+    def bytes(self, k_tiles: int, skip: int = 0) -> int:
         """Bytes of the tiles of `channels` channels."""
-        groups = -(-k_tiles // self.group) if self.group else 0
-        return k_tiles * self.tile + groups * self.scales
+        tiles = self.present(k_tiles, skip)
+        return len(tiles) * self.tile + len({tile // self.run for tile in tiles}) * self.scales
 
 
 def tile_shape(
@@ -50,8 +55,8 @@ def tile_shape(
         config.columns * (2 if pair else 1),
         config.rows * (2 if sparse else 1),
         config.tile_bytes + (config.index_bytes if sparse else 0),
-        config.scale_bytes,
-        1 << group - 1 if group else 0,
+        1 << group - 1 if group else 1,
+        config.scale_bytes if pair and group else 0,
     )
 
 

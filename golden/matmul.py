@@ -123,8 +123,9 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     )
     # The high and the low byte of a wide row go through the array one after the other.
     rows = 2 * m if Flag.WIDE in flags else m
-    passes = -(-n // instruction_tiles(config, instruction).channels) * k_tiles
-    return rows * passes, int(clipped.sum())
+    shape = instruction_tiles(config, instruction)
+    present = len(shape.present(k_tiles, instruction["skip"]))
+    return rows * -(-n // shape.channels) * present, int(clipped.sum())
 
 
 def streamed_rows(

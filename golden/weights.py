@@ -13,6 +13,8 @@ from celosia.tiles import TileShape, instruction_tiles
 
 __all__ = ["MAX_WEIGHT", "check_weights", "read_weights"]
 
+#: Runs that `skip` has bits for.
+RUNS = 32
 #: Largest magnitude of a weight times its group's scale.
 MAX_WEIGHT = int(FP4_DOUBLED.max()) * 255
 
@@ -21,18 +23,34 @@ def check_weights(config: MachineConfig, instruction: Instruction) -> None:
     """Refuse number formats and sparsity that the machine cannot take from where they lie."""
     code, group = instruction["code"], instruction["group"]
     sparse = Flag.SPARSE in instruction.flags
-    if Flag.WEIGHTS_IN_MEMORY not in instruction.flags and (code or group or sparse):
-        raise ProgramError("code, group and sparse are for weights in memory")
+    others = code or group or sparse or instruction["skip"]
+    if Flag.WEIGHTS_IN_MEMORY not in instruction.flags and others:
+        raise ProgramError("code, group, skip and sparse are for weights in memory")
     if code > max(Code):
         raise ProgramError(f"code must be 0 to {max(Code)}, not {code}")
     if code and config.products == 1:
         raise ProgramError(f'weights of 4 bits need pe = "packed", not {config.pe!r}')
-    if group and not code:
-        raise ProgramError("group must be 0 with int8 weights")
     if group > 16:
         raise ProgramError(f"group must be 0 to 16, not {group}")
     if sparse and config.sparsity == 1:
         raise ProgramError("sparse needs a machine whose sparsity is not 1")
+    if instruction["skip"]:
+        _check_skip(config, instruction)
+
+
+def _check_skip(config: MachineConfig, instruction: Instruction) -> None:
+    skip, n, shape = instruction["skip"], instruction["n"], instruction_tiles(config, instruction)
+    runs = -(-instruction["k_tiles"] // shape.run)
+    if config.sparsity == 1:
+        raise ProgramError("skip needs a machine whose sparsity is not 1")
+    if n > shape.channels:
+        raise ProgramError(f"with skip, n must be at most {shape.channels}, not {n}")
+    if runs > RUNS:
+        raise ProgramError(f"with skip, there must be at most {RUNS} runs, not {runs}")
+    if skip >> runs != (1 << RUNS - runs) - 1 or skip == (1 << RUNS) - 1:
+        raise ProgramError(
+            f"skip must leave some of the {runs} runs, and none beyond, not {skip:#010x}"
+        )
 
 
 def read_weights(state: MachineState, instruction: Instruction) -> tuple[IntArray, int]:
@@ -47,14 +65,14 @@ def read_weights(state: MachineState, instruction: Instruction) -> tuple[IntArra
     """
     config, n, k_tiles = state.config, instruction["n"], instruction["k_tiles"]
     shape = instruction_tiles(config, instruction)
-    size = shape.bytes(k_tiles)
+    size = shape.bytes(k_tiles, instruction["skip"])
     n_tiles = -(-n // shape.channels)
     data = state.window.read(instruction["w_address"], n_tiles * size).reshape(n_tiles, size)
     weights = np.zeros((n_tiles, shape.channels, k_tiles, shape.lanes), np.int64)
     scales = np.ones((n_tiles, shape.channels), np.int64)
     place = 0
-    for tile in range(k_tiles):
-        if shape.group and tile % shape.group == 0:
+    for tile in shape.present(k_tiles, instruction["skip"]):
+        if shape.scales and tile % shape.run == 0:
             scales = data[:, place : place + shape.channels].astype(np.int64)
             place += shape.scales
         block = data[:, place : place + shape.tile]

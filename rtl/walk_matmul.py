@@ -1,6 +1,6 @@
 """Takes a MATMUL apart into passes and drains."""
 
-from amaranth import Const, Module, Mux, Signal, signed
+from amaranth import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -54,6 +54,9 @@ class MatmulWalker(wiring.Component):
         begun = Signal()
         bank = Signal()
         k_tile = Signal(16)
+        k_next = Signal(16)
+        after = Signal(16)  # the tile behind k_tile
+        fresh = Signal(init=1)  # the next tile is the first one along the reduction
         n_tile = Signal(16)
         left = Signal(16)
         row_base = Signal(address_bits(config))
@@ -67,7 +70,6 @@ class MatmulWalker(wiring.Component):
         m.d.comb += [
             left_now.eq(Mux(begun, left, ins.n)),
             row_base_now.eq(Mux(begun, row_base, ins.w_base)),
-            k_last.eq(k_tile == ins.k_tiles - 1),
             more.eq(pair & ~second & (left_now > config.columns)),
             n_last.eq((left_now <= (config.columns << pair)) & ~more),
             done.eq(k_last & ~more),
@@ -77,12 +79,12 @@ class MatmulWalker(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [begun.eq(1), second.eq(k_last & more)]
             with m.If(~k_last):
-                m.d.sync += k_tile.eq(k_tile + 1)
+                m.d.sync += [k_next.eq(after), fresh.eq(0)]
             with m.If(~begun):
                 m.d.sync += [left.eq(ins.n), row_base.eq(ins.w_base)]
             with m.If(done):
                 m.d.sync += [
-                    k_tile.eq(0),
+                    fresh.eq(1),
                     bank.eq(~bank),
                     n_tile.eq(n_tile + (Const(1, 2) << pair)),
                     left.eq(left_now - (config.columns << pair)),
@@ -91,13 +93,14 @@ class MatmulWalker(wiring.Component):
                 with m.If(n_last):
                     m.d.sync += [begun.eq(0), n_tile.eq(0)]
 
+        self._walk_reduction(m, fresh, k_next, k_tile, after, k_last)
         columns = Signal(range(config.columns + 1))
         rest = Signal(signed(17))
         m.d.comb += [
             rest.eq(left_now - Mux(second, config.columns, 0)),
             columns.eq(Mux(rest < config.columns, rest, config.columns)),
         ]
-        self._describe_pass(m, k_tile, n_tile, row_base_now, columns, bank, k_last)
+        self._describe_pass(m, k_tile, n_tile, row_base_now, columns, bank, fresh, k_last)
         self._describe_rows(m, k_tile, sparse)
         self._describe_drain(m, n_tile | second, columns, bank, n_last)
         if config.products > 1:
@@ -140,7 +143,35 @@ class MatmulWalker(wiring.Component):
             rows.rescale.eq(Mux(begins, Rescale.NEXT, Mux(grouped, Rescale.KEEP, Rescale.ONE))),
         ]
 
-    def _describe_pass(self, m, k_tile, n_tile, row_base, columns, bank, k_last) -> None:
+    def _walk_reduction(self, m, fresh, k_next, k_tile, after, k_last) -> None:
+        """Find the tile, the one behind it, and whether it is the last; skipped runs cost none."""
+        ins = self.i.payload
+        plain_last = Signal()
+        m.d.comb += [
+            k_tile.eq(Mux(fresh, 0, k_next)),
+            after.eq(k_tile + 1),
+            plain_last.eq(k_tile == ins.k_tiles - 1),
+            k_last.eq(plain_last),
+        ]
+        if self.config.sparsity == 1:
+            return
+        log = Signal(4)
+        later = Signal(32)  # runs behind that of the tile before, or all
+        run_ends = Signal()
+        m.d.comb += log.eq(Mux(ins.group == 0, 0, ins.group - 1))
+        with m.If(ins.skip != 0):
+            first = _first_bit(m, ~ins.skip, "first")
+            run = (k_tile >> log)[:5]
+            following = _first_bit(m, later, "following")
+            m.d.comb += [
+                later.eq(~ins.skip & ~((Const(2, 33) << run) - 1)[:32]),
+                run_ends.eq((((k_tile + 1) & ((Const(1, 16) << log) - 1)) == 0) | plain_last),
+                k_last.eq(run_ends & (later == 0)),
+                k_tile.eq(Mux(fresh, first << log, k_next)),
+                after.eq(Mux(run_ends, following << log, k_tile + 1)),
+            ]
+
+    def _describe_pass(self, m, k_tile, n_tile, row_base, columns, bank, k_first, k_last) -> None:
         config = self.config
         ins = self.i.payload
         tile, rows = self.o.p.tile, self.o.p.rows
@@ -161,8 +192,8 @@ class MatmulWalker(wiring.Component):
             rows.slot.eq(ins.x_slot),
             rows.m.eq(ins.m),
             rows.bank.eq(bank),
-            rows.mode.eq(Mux(k_tile == 0, AccumulateMode.FIRST, AccumulateMode.ADD)),
-            rows.opens.eq(k_tile == 0),
+            rows.mode.eq(Mux(k_first, AccumulateMode.FIRST, AccumulateMode.ADD)),
+            rows.opens.eq(k_first),
             rows.closes.eq(k_last),
             self.o.p.drains.eq(k_last),
         ]
@@ -200,3 +231,12 @@ class MatmulWalker(wiring.Component):
             drain.narrow.eq(has_flag(ins, Flag.NARROW)),
             drain.ends.eq(n_last),
         ]
+
+
+def _first_bit(m: Module, word: Value, name: str) -> Signal:
+    """Return the index of the lowest set bit of 32."""
+    index = Signal(5, name=name)
+    for bit in reversed(range(32)):
+        with m.If(word[bit]):
+            m.d.comb += index.eq(bit)
+    return index

@@ -74,14 +74,24 @@ class WeightFetcher(wiring.Component):
 
     def _bytes(self, ins, pair: Value) -> Value:
         """Return the bytes of the tiles along the reduction."""
-        config, k_tiles = self.config, ins.k_tiles
-        total = k_tiles * config.tile_bytes
+        config, tiles = self.config, ins.k_tiles
+        # The tiles of a run are a power of two: `group` is 1 + its logarithm.
+        log = Mux(ins.group == 0, 0, ins.group - 1)[:4]
+        last = Value.cast(ins.k_tiles - 1)[:16] >> log
+        runs = last + 1
+        sparse = 0
         if config.sparsity > 1:
-            total += Mux(has_flag(ins, Flag.SPARSE), k_tiles * config.index_bytes, 0)
+            # Runs that are left out; the last one may be short.
+            skips = ins.skip != 0
+            there = ~ins.skip
+            runs = Mux(skips, sum(there[bit] for bit in range(len(ins.skip))), runs)
+            short = (((last + 1) << log) - ins.k_tiles)[:16]
+            kept = (runs << log) - Mux(there.bit_select(last[:5], 1), short, 0)
+            tiles = Mux(skips, kept[:16], tiles)
+            sparse = Mux(has_flag(ins, Flag.SPARSE), tiles * config.index_bytes, 0)
+        total = tiles * config.tile_bytes + sparse
         if config.products > 1:
-            # Tiles of a group are a power of two: `group` is 1 + its logarithm.
-            last = Value.cast(k_tiles - 1)[:16] >> (ins.group - 1)[:4]
-            total += Mux(pair & (ins.group != 0), (last + 1) * config.scale_bytes, 0)
+            total += Mux(pair & (ins.group != 0), runs * config.scale_bytes, 0)
         return total
 
 

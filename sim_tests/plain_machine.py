@@ -132,17 +132,24 @@ class PlainMachine:
         indices = (planes * blocks * rows + padded - 1) // padded * padded if sparse else 0
         scales = max(2 * columns, rows, padded)
         channels = columns if code == 0 else 2 * columns
-        each = 2 ** (ins["group"] - 1) if ins["group"] else ins["k_tiles"]
-        groups = (ins["k_tiles"] + each - 1) // each if ins["group"] else 0
+        each = 2 ** (ins["group"] - 1) if ins["group"] else 1
+        scaled = ins["group"] and code
         tile_bytes = rows * columns + indices
-        start = ins["w_address"]
-        start += channel // channels * (ins["k_tiles"] * tile_bytes + groups * scales)
-        group_start = start + kt // each * (each * tile_bytes + scales)
+        tile = ins["w_address"]
         scale = 1
-        if groups:
-            scale = self.memory[group_start + channel % channels]
-            group_start += scales
-        tile = group_start + kt % each * tile_bytes
+        # Walk over all that lies before the tile.
+        for nt in range(channel // channels + 1):
+            for k in range(ins["k_tiles"]):
+                if ins["skip"] >> k // each & 1:
+                    if nt == channel // channels and k == kt:
+                        return 0
+                    continue
+                if scaled and k % each == 0:
+                    scale = self.memory[tile + channel % channels]
+                    tile += scales
+                if nt == channel // channels and k == kt:
+                    break
+                tile += tile_bytes
         column = channel % columns
         total = 0
         for row in range(rows):
@@ -178,7 +185,9 @@ class PlainMachine:
         for nt in range(tiles):
             for i in range(ins["m"]):
                 if ins["code"] == 0 or nt % 2 == 0:  # two tiles of channels at once
-                    self.mac_rows += ins["k_tiles"] * (2 if Flag.WIDE in ins.flags else 1)
+                    each = 2 ** max(ins["group"] - 1, 0)
+                    there = [k for k in range(ins["k_tiles"]) if not ins["skip"] >> k // each & 1]
+                    self.mac_rows += len(there) * (2 if Flag.WIDE in ins.flags else 1)
                 address = ins["y_base"] + i * ins["y_stride"] + nt * columns // self.lanes
                 values = [results[i, nt * columns + c] for c in range(columns)]
                 lane = nt * columns % self.lanes

@@ -114,15 +114,21 @@ class Writer:
         if F.WEIGHTS_IN_MEMORY in flags:
             if config.products > 1:
                 place["code"] = int(self.formats.integers(0, 3))
-                place["group"] = int(self.formats.integers(0, 4)) if place["code"] else 0
+                place["group"] = int(self.formats.integers(0, 4))
             if config.sparsity > 1 and self.formats.random() < 0.6:
                 flags |= F.SPARSE
                 k_tiles = -(-k_tiles // 2)
+        n = self.count(w_rows)
+        if F.WEIGHTS_IN_MEMORY in flags and config.sparsity > 1 and self.formats.random() < 0.4:
+            n = min(n, config.columns * (2 if place.get("code") else 1))
+            runs = -(-k_tiles // (1 << max(place.get("group", 0) - 1, 0)))
+            kept = int(self.formats.integers(1, 1 << runs))
+            place["skip"] = ~kept & 0xFFFFFFFF
         self.add(
             Opcode.MATMUL,
             flags,
             m=self.count(16),
-            n=self.count(w_rows),
+            n=n,
             k_tiles=k_tiles,
             p_base=self.count(8),
             r_shift=int(self.rng.integers(0, 4)),

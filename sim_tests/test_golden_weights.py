@@ -34,9 +34,18 @@ def test_stored_weights(name, sparse, code):
             flags = MEMORY | sparse | (F.WIDE if name != "narrow" and n == 8 else NONE)
             ins = product(config, 3, n, k_tiles, flags, code=code, group=group)
             agree(golden, plain, memory, ins)
+            if config.sparsity > 1 and n < 9:
+                run = 1 << max(group - 1, 0)
+                runs = -(-k_tiles // run)
+                skip = ~int(rng.integers(1, 1 << runs)) & 0xFFFFFFFF
+                n = min(n, config.columns)
+                flags |= F.RESIDUAL
+                operands = {"code": code, "group": group, "skip": skip}
+                ins = product(config, 3, n, k_tiles, flags, **operands)
+                agree(golden, plain, memory, ins)
             # The order of memory's users rests on what is said to be read.
             tiles = instruction_tiles(config, ins)
-            end = DATA + -(-n // tiles.channels) * tiles.bytes(k_tiles)
+            end = DATA + -(-n // tiles.channels) * tiles.bytes(k_tiles, ins["skip"])
             last = max(np.max(places) for places in effects(ins, config).reads["memory"])
             assert last == (end - 1) // config.memory_width
 
@@ -68,17 +77,22 @@ def test_scales_multiply():
     [
         ("chosen", MEMORY, {"code": 1}, "weights of 4 bits need pe = \"packed\", not 'multiply'"),
         ("packed", MEMORY, {"code": 3}, "code must be 0 to 2, not 3"),
-        ("packed", MEMORY, {"group": 1}, "group must be 0 with int8 weights"),
+        ("packed", MEMORY, {"skip": 2}, "skip needs a machine whose sparsity is not 1"),
+        ("chosen", MEMORY, {"skip": 2, "n": 5}, "with skip, n must be at most 4, not 5"),
+        ("chosen", MEMORY, {"skip": 2, "k_tiles": 33}, "there must be at most 32 runs, not 33"),
+        ("chosen", MEMORY, {"skip": 2, "k_tiles": 4}, "leave some of the 4 runs, and none beyond"),
+        ("chosen", MEMORY, {"skip": (1 << 32) - 1}, "must leave some of the 1 runs"),
         ("packed", MEMORY, {"code": 1, "group": 17}, "group must be 0 to 16, not 17"),
         ("packed", MEMORY | F.SPARSE, {}, "sparse needs a machine whose sparsity is not 1"),
-        ("packed", NONE, {"code": 1}, "code, group and sparse are for weights in memory"),
+        ("packed", NONE, {"code": 1}, "code, group, skip and sparse are for weights in memory"),
     ],
 )
 def test_refused(name, flags, operands, message):
     config = CONFIGS[name]
     golden, _, memory = machines(config, np.random.default_rng(0))
+    shape = operands.pop("n", 4), operands.pop("k_tiles", 1)
     with pytest.raises(ProgramError, match=message):
-        result(config, golden, memory, product(config, 2, 4, 1, flags, **operands))
+        result(config, golden, memory, product(config, 2, *shape, flags, **operands))
 
 
 @pytest.mark.parametrize(

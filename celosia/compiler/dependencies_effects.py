@@ -150,7 +150,7 @@ def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     else:
         _operand(ins, "x", m, depth, found)
     if Flag.WEIGHTS_IN_MEMORY in ins.flags:
-        size = -(-n // tiles.channels) * tiles.bytes(k_tiles)
+        size = -(-n // tiles.channels) * tiles.bytes(k_tiles, ins["skip"])
         beats = -(-size // config.memory_width)
         found.read("memory", _run(ins["w_address"] // config.memory_width, beats))
     else:

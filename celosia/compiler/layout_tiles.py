@@ -80,10 +80,10 @@ def weight_tiles(
     words = _words(code, tiles).reshape(n_tiles, k_tiles, columns * rows)
     if index is not None:
         words = np.concatenate([words, _planes(index, config)], axis=2)
-    if not shape.group:
+    if not shape.scales:
         return words.reshape(n_tiles, -1)
     # Before the first tile of each group lie its scales.
-    groups = ceil_div(k_tiles, shape.group)
+    groups = ceil_div(k_tiles, shape.run)
     scales = np.zeros((n_tiles * shape.channels, groups), np.uint8)
     scales[: group_scale.shape[0], : group_scale.shape[1]] = group_scale
     scales = scales.reshape(n_tiles, shape.channels, groups)
@@ -91,7 +91,7 @@ def weight_tiles(
     for group in range(groups):
         block = np.zeros((n_tiles, shape.scales), np.uint8)
         block[:, : shape.channels] = scales[:, :, group]
-        run = words[:, group * shape.group : (group + 1) * shape.group]
+        run = words[:, group * shape.run : (group + 1) * shape.run]
         parts += [block, run.reshape(n_tiles, -1)]
     return np.concatenate(parts, axis=1)
 

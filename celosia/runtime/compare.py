@@ -150,8 +150,9 @@ def mac_cycles(program: Program, arguments: Sequence[int] = ()) -> int:
 def products(instruction: Instruction, config: MachineConfig) -> int:
     """Multiplications that an instruction asks for, whole tiles along the reduction."""
     if instruction.opcode is Opcode.MATMUL:
-        lanes = instruction_tiles(config, instruction).lanes
-        return instruction["m"] * instruction["n"] * instruction["k_tiles"] * lanes
+        tiles = instruction_tiles(config, instruction)
+        present = len(tiles.present(instruction["k_tiles"], instruction["skip"]))
+        return instruction["m"] * instruction["n"] * present * tiles.lanes
     if instruction.opcode is Opcode.ATTEND:
         width = instruction["d_tiles"] * config.rows + instruction["v_tiles"] * config.columns
         return instruction["m"] * instruction["t"] * width
@@ -166,8 +167,9 @@ def mac_rows(instruction: Instruction, config: MachineConfig) -> int:
     rows, columns, lanes = config.rows, config.columns, config.lanes
     twice = 2 if Flag.WIDE in instruction.flags else 1
     if instruction.opcode is Opcode.MATMUL:
-        channels = instruction_tiles(config, instruction).channels
-        return twice * instruction["m"] * -(-instruction["n"] // channels) * instruction["k_tiles"]
+        tiles = instruction_tiles(config, instruction)
+        present = len(tiles.present(instruction["k_tiles"], instruction["skip"]))
+        return twice * instruction["m"] * -(-instruction["n"] // tiles.channels) * present
     if instruction.opcode is Opcode.ATTEND:
         scores = twice * instruction["d_tiles"] * (lanes // columns)
         output = instruction["v_tiles"] * (lanes // rows)

@@ -266,7 +266,9 @@ def memory_bytes(instruction: Instruction, config: MachineConfig) -> tuple[int, 
     """Return the bytes that an instruction's operands move from and to memory, in whole beats."""
     if instruction.opcode is Opcode.MATMUL and Flag.WEIGHTS_IN_MEMORY in instruction.flags:
         tiles = instruction_tiles(config, instruction)
-        return -(-instruction["n"] // tiles.channels) * tiles.bytes(instruction["k_tiles"]), 0
+        return -(-instruction["n"] // tiles.channels) * tiles.bytes(
+            instruction["k_tiles"], instruction["skip"]
+        ), 0
     if instruction.opcode not in (Opcode.LOAD, Opcode.STORE):
         return 0, 0
     _, beats = touched(instruction, config)

@@ -48,7 +48,7 @@ def fetch_weights(machine: Machine, client: ReadClient) -> Process:
     for index, ins in enumerate(program):
         time = max((yield from machine.prefetched.item(index)), free) + 2
         tiles = instruction_tiles(config, ins)
-        beats = tiles.bytes(ins["k_tiles"]) // config.memory_width
+        beats = tiles.bytes(ins["k_tiles"], ins["skip"]) // config.memory_width
         beat = ins["w_address"] // config.memory_width
         for _ in range(0, ins["n"], tiles.channels):
             client.ask(time, beat, beats)

@@ -98,20 +98,20 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
     parts, twice = config.lanes // config.rows, tiles.lanes // config.rows
     from_memory = fetches_weights(ins)
     x, x_stride, w, w_stride = ins["x_base"], ins["x_stride"], ins["w_base"], ins["w_stride"]
-    last = k_tiles - 1
+    present = tiles.present(k_tiles, ins["skip"])
+    last = present[-1]
     for channel in range(0, n, tiles.channels):
         loaded = columns if from_memory else min(columns, n - channel)
         drain, *more = (
             Drain(bank, m, residual=_residual(ins, config, first), ends=first + columns >= n)
             for first in range(channel, min(channel + tiles.channels, n), columns)
         )
-        for k in range(k_tiles):
+        for k in present:
             word = k * twice // parts
-            begins = tiles.group and k % tiles.group == 0
             yield Pass(
                 m,
                 bank,
-                k == 0,
+                k == present[0],
                 k == last,
                 loaded,
                 w + channel * w_stride + word,
@@ -123,7 +123,7 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
                 pace=row_cycles(ins),
                 both=tiles.lanes > config.lanes,
                 more=more[0] if more and k == last else None,
-                stored=tiles.tile + (tiles.scales if begins else 0),
+                stored=tiles.tile + (0 if k % tiles.run else tiles.scales),
             )
         bank ^= 1
 
