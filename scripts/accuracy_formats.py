@@ -28,6 +28,7 @@ FORMATS = {
     "fp4g32": "fp4 g32",
     "ternary": "ternary g32",
     "nm24": "int8 2:4",
+    "block50": "int8 b50%",
     "nm24_w4g32": "int4 g32 2:4",
     "mix5": "",
 }

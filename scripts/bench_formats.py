@@ -31,6 +31,7 @@ FORMATS = {
     "fp4": WeightFormat("fp4", 32),
     "nm24": WeightFormat("int8", 0, (2, 4)),
     "nm24_w4": WeightFormat("int4", 32, (2, 4)),
+    "block50": WeightFormat("int8", blocks=0.5),
 }
 SHAPE = {"hidden": 384, "ffn": 1536}
 #: Memory of 8 bytes a cycle, in beats of 256 cycles.
@@ -84,7 +85,7 @@ def _decode(name: str) -> dict[str, object]:
 
 
 TARGETS = {"w4": 1.95, "nm24": 1.9, "nm24_w4": 3.6}
-LIMITS = {"w4": 2.0, "w4_plain": 2.0, "fp4": 2.0, "nm24": 2.0, "nm24_w4": 4.0}
+LIMITS = {"w4": 2.0, "w4_plain": 2.0, "fp4": 2.0, "nm24": 2.0, "nm24_w4": 4.0, "block50": 2.0}
 
 MEASUREMENTS = [
     *(

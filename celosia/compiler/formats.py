@@ -23,8 +23,11 @@ __all__ = ["abilities", "make_rounder", "read_weights"]
 
 #: Inputs that a mix is measured on.
 SAMPLES = 8
-#: A format in words, such as "int4 g32 2:4".
-SHORT = re.compile(r"(?P<code>[a-z]+[0-9]*)( g(?P<group>[0-9]+))?( (?P<sparsity>[0-9]+:[0-9]+))?")
+#: A format in words, such as "int4 g32 2:4" or "int8 b50%".
+SHORT = re.compile(
+    r"(?P<code>[a-z]+[0-9]*)( g(?P<group>[0-9]+))?( (?P<sparsity>[0-9]+:[0-9]+))?"
+    r"( b(?P<blocks>[0-9]+)%)?"
+)
 
 
 def abilities(config: MachineConfig) -> Abilities:
@@ -46,12 +49,16 @@ def read_weights(text: str) -> Recipe:
     found = SHORT.fullmatch(text)
     if found is None:
         raise ModelError(
-            f"weights must be a recipe's .toml file or a format such as 'int8', 'int4 g32' or "
-            f"'int4 g32 2:4', not {text!r}"
+            f"weights must be a recipe's .toml file or a format such as 'int8', 'int4 g32', "
+            f"'int4 g32 2:4' or 'int8 b50%', not {text!r}"
         )
-    given = {key: value for key, value in found.groupdict().items() if value is not None}
+    given: dict[str, object] = {
+        key: value for key, value in found.groupdict().items() if value is not None
+    }
     if "group" in given:
-        given["group"] = int(given["group"])
+        given["group"] = int(found["group"])
+    if "blocks" in given:
+        given["blocks"] = int(found["blocks"]) / 100
     return parse_recipe({"defaults": given}, "weights")
 
 
@@ -87,7 +94,7 @@ def make_rounder(model: Model, config: MachineConfig, recipe: Recipe | None) -> 
         open_ones = [name for name, format in assigned.items() if format is None]
         if open_ones:
             formats |= _mixed(model, config, recipe, open_ones, moments, samples[:SAMPLES])
-    return WeightRounder(formats, moments, config.columns)
+    return WeightRounder(formats, moments, config)
 
 
 def _mixed(

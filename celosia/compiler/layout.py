@@ -50,6 +50,8 @@ class Matrix:
         Right shift of the residual.
     code, group, sparse : int, int, bool
         Operands of its MATMUL, and whether it is SPARSE.
+    skips : tuple of int
+        For the channels of each tile the operand `skip`; empty if nothing is left out.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Matrix:
     code: int = 0
     group: int = 0
     sparse: bool = False
+    skips: tuple[int, ...] = ()
 
     def tiles(self, config: MachineConfig) -> TileShape:
         """Return the shape of its tiles."""

@@ -12,7 +12,7 @@ from celosia.compiler.layout import (
     ceil_div,
     parameter_bytes,
 )
-from celosia.compiler.layout_tiles import format_operands, format_tiles, weight_tiles
+from celosia.compiler.layout_tiles import StoredWeights, TiledFormat
 from celosia.compiler.quantise import QuantisedLinear, QuantisedNorm
 from celosia.compiler.quantise_parts import (
     QuantisedAttention,
@@ -146,22 +146,24 @@ class Placer:
 
     def matrix(self, part: QuantisedLinear) -> Matrix:
         """Place a matrix whose tiles are stationary."""
-        code, group, sparse = format_operands(self.config, part.format)
+        tiled = TiledFormat(self.config, part.format, part.weight.shape[1])
+        stored = self.store(tiled, part)
         return Matrix(
             part.name,
             len(part.weight),
-            ceil_div(part.weight.shape[1], format_tiles(self.config, part.format).lanes),
-            self.memory.place(f"{part.name}.weight", self.tiles(part)),
+            tiled.k_tiles,
+            self.memory.place(f"{part.name}.weight", np.concatenate(stored.tiles)),
             self.memory.place(
                 f"{part.name}.parameters", parameter_bytes(part.multiplier, part.shift, part.bias)
             ),
             part.r_shift,
-            int(code),
-            group,
-            sparse,
+            int(tiled.code),
+            tiled.group,
+            tiled.sparse,
+            stored.skips,
         )
 
-    def tiles(self, part: QuantisedLinear) -> NDArray[np.uint8]:
+    def store(self, tiled: TiledFormat, part: QuantisedLinear) -> StoredWeights:
         """Return the tiles of a matrix.
 
         Raises
@@ -170,7 +172,7 @@ class Placer:
             If channels that the padding of heads has made share a column have other patterns.
         """
         try:
-            return weight_tiles(part.weight, part.group_scale, part.format, self.config)
+            return tiled.store(part.weight, part.group_scale)
         except ValueError as error:
             raise ModelError(
                 f"{part.name}: its heads cannot be padded to whole tiles where sparse weights of 4 "
@@ -201,9 +203,10 @@ class Placer:
         self, part: QuantisedLinear, heads: int, outputs: int, *, tiles: bool
     ) -> tuple[Matrix, ...]:
         """Place a matrix head by head, the channels of each padded to `outputs` with zeros."""
-        config, format = self.config, part.format
-        shape = format_tiles(config, format)
+        config = self.config
         head_dim, inputs = len(part.weight) // heads, part.weight.shape[1]
+        tiled = TiledFormat(config, part.format, inputs)
+        shape = tiled.shape
         whole = ceil_div(outputs, shape.channels if tiles else config.columns)
         whole *= shape.channels if tiles else config.columns
 
@@ -217,26 +220,30 @@ class Placer:
         pitch = ceil_div(whole, step) * step
         parameters = [padded(x, pitch) for x in (part.multiplier, part.shift, part.bias)]
         weight = padded(part.weight)
-        name, k_tiles = f"{part.name}.weight", ceil_div(inputs, shape.lanes)
+        name, each = f"{part.name}.weight", whole // shape.channels
+        skips: tuple[int, ...] = ()
         if tiles:
             spread = replace(part, weight=weight, group_scale=padded(part.group_scale))
-            address = self.memory.place(name, self.tiles(spread))
-            size = whole // shape.channels * shape.bytes(k_tiles)
+            stored = self.store(tiled, spread)
+            address = self.memory.place(name, np.concatenate(stored.tiles))
+            sizes, skips = [len(one) for one in stored.tiles], stored.skips
+            places = [sum(sizes[: head * each]) for head in range(heads)]
         else:
             address = self.rows(name, weight.astype(np.int8))
             size = whole * ceil_div(inputs, config.lanes) * config.lanes
-        code, group, sparse = format_operands(config, format)
+            places = [head * size for head in range(heads)]
         first = self.memory.place(f"{part.name}.parameters", parameter_bytes(*parameters))
         return tuple(
             Matrix(
                 part.name,
                 outputs,
-                k_tiles,
-                address + head * size,
+                tiled.k_tiles,
+                address + places[head],
                 first + head * pitch * PARAMETER_BYTES,
-                code=int(code),
-                group=group,
-                sparse=sparse,
+                code=int(tiled.code),
+                group=tiled.group,
+                sparse=tiled.sparse,
+                skips=skips[head * each : (head + 1) * each],
             )
             for head in range(heads)
         )

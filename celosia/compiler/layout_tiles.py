@@ -1,5 +1,7 @@
 """Weights as tiles in memory: number formats, scales of groups and sparse tiles."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,92 +10,128 @@ from celosia.compiler.weight_format import CODES, WeightFormat
 from celosia.config import MachineConfig
 from celosia.golden.fixed import IntArray
 from celosia.isa import Code
-from celosia.tiles import TileShape, tile_shape
+from celosia.tiles import tile_shape
 
-__all__ = ["format_operands", "format_tiles", "stored_bytes", "weight_tiles"]
+__all__ = ["RUNS", "StoredWeights", "TiledFormat"]
 
 #: How the machine stores a format; ternary weights are a special case of int4.
 STORED = {"int8": Code.INT8, "int4": Code.INT4, "fp4": Code.FP4, "ternary": Code.INT4}
+#: Runs of tiles along the reduction of which a MATMUL can leave some out.
+RUNS = 32
 
 
-def format_operands(config: MachineConfig, format: WeightFormat) -> tuple[Code, int, bool]:
-    """Return the operands `code` and `group` of a MATMUL, and whether it is sparse."""
-    sparse = format.sparsity != (1, 1)
-    lanes = config.rows * (2 if sparse else 1)
-    group = (format.group // lanes).bit_length() if format.group else 0
-    return STORED[format.code], group, sparse
+@dataclass(frozen=True)
+class StoredWeights:
+    """Weights as memory holds them.
 
-
-def format_tiles(config: MachineConfig, format: WeightFormat) -> TileShape:
-    """Return the shape of the tiles of weights of a format."""
-    code, group, sparse = format_operands(config, format)
-    return tile_shape(config, code, group, sparse=sparse)
-
-
-def stored_bytes(shape: tuple[int, ...], format: WeightFormat, config: MachineConfig) -> int:
-    """Return the bytes of a matrix (out, in) in memory, padding included."""
-    tiles = format_tiles(config, format)
-    return ceil_div(shape[0], tiles.channels) * tiles.bytes(ceil_div(shape[1], tiles.lanes))
-
-
-def weight_tiles(
-    values: IntArray, group_scale: IntArray, format: WeightFormat, config: MachineConfig
-) -> NDArray[np.uint8]:
-    """Arrange weights (out, in) as the array takes them, as docs/architecture.md says.
-
-    Both sizes are padded with zeros to whole tiles.
-
-    Parameters
+    Attributes
     ----------
-    values : (out, in) int
-        Integers of the format.
-    group_scale : (out, groups) int
-        Scales of the groups; without groups of no use.
-    format : WeightFormat
-        The format.
-    config : MachineConfig
-        The machine.
-
-    Returns
-    -------
-    (tiles of channels, bytes) uint8
-
-    Raises
-    ------
-    ValueError
-        If more weights are not zero than the pattern, which two channels may share, has room for.
+    tiles : list of (bytes,) uint8
+        For the channels of each tile, all tiles along the reduction that are there.
+    skips : tuple of int
+        For each of these, the operand `skip`; empty if nothing is left out.
     """
-    code, _, sparse = format_operands(config, format)
-    shape = format_tiles(config, format)
-    rows, columns = config.rows, config.columns
-    n_tiles = ceil_div(values.shape[0], shape.channels)
-    k_tiles = ceil_div(values.shape[1], shape.lanes)
-    padded = np.zeros((n_tiles * shape.channels, k_tiles * shape.lanes), np.int64)
-    padded[: values.shape[0], : values.shape[1]] = values
-    halves = shape.channels // columns
-    # (tile of channels, tile of inputs, half, column, lane)
-    tiles = padded.reshape(n_tiles, halves, columns, k_tiles, shape.lanes)
-    tiles = tiles.transpose(0, 3, 1, 2, 4)
-    index = None
-    if sparse:
-        tiles, index = _compressed(tiles, config)
-    words = _words(code, tiles).reshape(n_tiles, k_tiles, columns * rows)
-    if index is not None:
-        words = np.concatenate([words, _planes(index, config)], axis=2)
-    if not shape.scales:
-        return words.reshape(n_tiles, -1)
-    # Before the first tile of each group lie its scales.
-    groups = ceil_div(k_tiles, shape.run)
-    scales = np.zeros((n_tiles * shape.channels, groups), np.uint8)
-    scales[: group_scale.shape[0], : group_scale.shape[1]] = group_scale
-    scales = scales.reshape(n_tiles, shape.channels, groups)
-    parts = []
-    for group in range(groups):
-        block = np.zeros((n_tiles, shape.scales), np.uint8)
-        block[:, : shape.channels] = scales[:, :, group]
-        run = words[:, group * shape.run : (group + 1) * shape.run]
-        parts += [block, run.reshape(n_tiles, -1)]
-    return np.concatenate(parts, axis=1)
+
+    tiles: list[NDArray[np.uint8]]
+    skips: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all."""
+        return sum(len(one) for one in self.tiles)
+
+
+class TiledFormat:
+    """A format of weights on a machine, for matrices of so many inputs.
+
+    Attributes
+    ----------
+    code, group, sparse : int, int, bool
+        Operands of a MATMUL, and whether it is SPARSE.
+    shape : TileShape
+        Its tiles.
+    k_tiles : int
+        Tiles along the reduction.
+    """
+
+    def __init__(self, config: MachineConfig, format: WeightFormat, inputs: int) -> None:
+        self.config, self.format = config, format
+        self.code = STORED[format.code]
+        self.sparse = format.sparsity != (1, 1)
+        lanes = config.rows * (2 if self.sparse else 1)
+        self.k_tiles = ceil_div(inputs, lanes)
+        run = format.group // lanes
+        if format.blocks and not run:
+            run = 1
+            while ceil_div(self.k_tiles, run) > RUNS:
+                run *= 2
+        self.group = run.bit_length()
+        self.shape = tile_shape(config, self.code, self.group, sparse=self.sparse)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Channels and inputs of a block that can be left out."""
+        return self.shape.channels, self.shape.run * self.shape.lanes
+
+    def store(self, values: IntArray, group_scale: IntArray) -> StoredWeights:
+        """Arrange weights (out, in) as the array takes them, as docs/architecture.md says.
+
+        Both sizes are padded with zeros to whole tiles.
+
+        Parameters
+        ----------
+        values : (out, in) int
+            Integers of the format.
+        group_scale : (out, groups) int
+            Scales of the groups; without groups of no use.
+
+        Raises
+        ------
+        ValueError
+            If more weights are not zero than the pattern, which two channels may share, has room
+            for.
+        """
+        shape, config, k_tiles = self.shape, self.config, self.k_tiles
+        rows, columns = config.rows, config.columns
+        n_tiles = ceil_div(values.shape[0], shape.channels)
+        padded = np.zeros((n_tiles * shape.channels, k_tiles * shape.lanes), np.int64)
+        padded[: values.shape[0], : values.shape[1]] = values
+        # (tile of channels, tile of inputs, half, column, lane)
+        tiles = padded.reshape(n_tiles, -1, columns, k_tiles, shape.lanes).transpose(0, 3, 1, 2, 4)
+        there = np.ones((n_tiles, k_tiles), bool)
+        skips: tuple[int, ...] = ()
+        if self.format.blocks:
+            skips = tuple(self._skip(one) for one in tiles.any(axis=(2, 3, 4)))
+            for index, skip in enumerate(skips):
+                there[index] = [not skip >> k // shape.run & 1 for k in range(k_tiles)]
+        index = None
+        if self.sparse:
+            tiles, index = _compressed(tiles, config)
+        words = _words(self.code, tiles).reshape(n_tiles, k_tiles, columns * rows)
+        if index is not None:
+            words = np.concatenate([words, _planes(index, config)], axis=2)
+        blocks = np.zeros((n_tiles, ceil_div(k_tiles, shape.run), shape.scales), np.uint8)
+        if shape.scales:
+            # Before the first tile of each group lie its scales.
+            scales = np.zeros((n_tiles * shape.channels, blocks.shape[1]), np.uint8)
+            scales[: group_scale.shape[0], : group_scale.shape[1]] = group_scale
+            scales = scales.reshape(n_tiles, shape.channels, -1).swapaxes(1, 2)
+            blocks[:, :, : shape.channels] = scales
+        found = []
+        for tile in range(n_tiles):
+            parts = []
+            for k in np.flatnonzero(there[tile]):
+                if k % shape.run == 0:
+                    parts.append(blocks[tile, k // shape.run])
+                parts.append(words[tile, k])
+            found.append(np.concatenate(parts))
+        return StoredWeights(found, skips)
+
+    def _skip(self, tiles: NDArray[np.bool_]) -> int:
+        """Return the runs that are left out; the first one stays where all are 0."""
+        run = self.shape.run
+        kept = {int(k) // run for k in np.flatnonzero(tiles)} or {0}
+        return sum(1 << bit for bit in range(RUNS) if bit not in kept)
 
 
 def _words(code: Code, tiles: IntArray) -> NDArray[np.uint8]:

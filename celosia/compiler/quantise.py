@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from celosia.compiler.graph import Linear, Norm
+from celosia.compiler.layout_tiles import StoredWeights, TiledFormat
 from celosia.compiler.weight_format import RoundedWeights, WeightFormat
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
@@ -95,6 +96,11 @@ class QuantisedLinear:
         """The weights that the integers stand for."""
         rounded = RoundedWeights(self.weight, self.group_scale, self.weight_scale)
         return rounded.real(self.format.group)
+
+    def stored(self, config: MachineConfig) -> StoredWeights:
+        """Return the weights as memory holds them, their channels in this order."""
+        tiled = TiledFormat(config, self.format, self.weight.shape[1])
+        return tiled.store(self.weight, self.group_scale)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ from celosia.compiler.calibrate import HEADROOM, best_scale
 from celosia.compiler.calibrate_decoder import DecoderCalibration
 from celosia.compiler.decoder import Decoder, DecoderBlock, GroupedAttention, RmsNorm
 from celosia.compiler.graph import Linear, Norm
-from celosia.compiler.layout_tiles import stored_bytes
 from celosia.compiler.quantise import (
     ACTIVATION_LIMIT,
     QuantisedLinear,
@@ -241,7 +240,7 @@ class _Quantiser:
             "name": linear.name,
             "precision": chosen,
             "format": describe(main.format),
-            "bytes": stored_bytes(exact.shape, main.format, self.config),
+            "bytes": main.stored(self.config).bytes,
             "weight_error": float(np.linalg.norm(error) / max(np.linalg.norm(exact), 1e-30)),
             "accumulator_use": main.bound,
         })

@@ -17,7 +17,6 @@ from celosia.compiler.graph import (
     Norm,
     PatchEmbedding,
 )
-from celosia.compiler.layout_tiles import stored_bytes
 from celosia.compiler.quantise import (
     ACTIVATION_LIMIT,
     QuantisedLinear,
@@ -136,7 +135,7 @@ class _Quantiser:
             "layer": part.name,
             "name": key,
             "format": describe(format),
-            "bytes": stored_bytes(part.weight.shape, format, self.config),
+            "bytes": found.stored(self.config).bytes,
             "in_scale": in_scale,
             "out_scale": out_scale,
             "weight_error": float(error / max(np.linalg.norm(part.weight), 1e-30)),

@@ -30,7 +30,7 @@ from celosia.errors import ModelError
 
 __all__ = ["Abilities", "Auto", "Recipe", "Rule", "describe", "load_recipe", "parse_recipe"]
 
-FORMAT_KEYS = ("code", "group", "sparsity")
+FORMAT_KEYS = ("code", "group", "sparsity", "blocks")
 #: Most tiles of a group.
 MOST_TILES = 1 << 15
 
@@ -146,7 +146,8 @@ def describe(format: WeightFormat) -> str:
     """Return a format in a few characters, such as "int4 g32 2:4"."""
     keep, run = format.sparsity
     group = f" g{format.group}" if format.group else ""
-    return format.code + group + (f" {keep}:{run}" if run > 1 else "")
+    blocks = f" b{100 * format.blocks:.3g}%" if format.blocks else ""
+    return format.code + group + (f" {keep}:{run}" if run > 1 else "") + blocks
 
 
 def check_format(where: str, format: WeightFormat, abilities: Abilities) -> None:
@@ -169,7 +170,16 @@ def check_format(where: str, format: WeightFormat, abilities: Abilities) -> None
             f"{where}: sparsity {keep}:{run} is beyond this machine, which takes {most}; raise "
             "sparsity in its configuration, or leave it out here"
         )
+    if format.blocks and abilities.sparsity == 1:
+        raise ModelError(
+            f"{where}: this machine cannot leave out blocks of weights; raise sparsity in its "
+            "configuration, or leave blocks out here"
+        )
     if not format.group:
+        if format.blocks and format.code != "int8":
+            raise ModelError(
+                f"{where}: blocks of 4-bit weights have the inputs of a group; give it a group"
+            )
         return
     if format.code == "int8":
         raise ModelError(
@@ -286,9 +296,13 @@ def _format(
     if type(group) is not int or group < 0:
         raise ModelError(f"{where}: group must be a number of inputs, or 0 for all, not {group!r}")
     sparsity = table.get("sparsity")
-    return WeightFormat(
-        code, group, default.sparsity if sparsity is None else _sparsity(where, sparsity)
-    )
+    blocks = table.get("blocks", default.blocks)
+    if not isinstance(blocks, int | float) or isinstance(blocks, bool) or not 0 <= blocks < 1:
+        raise ModelError(
+            f"{where}: blocks must be the share that is 0, from 0 to below 1, not {blocks!r}"
+        )
+    pattern = default.sparsity if sparsity is None else _sparsity(where, sparsity)
+    return WeightFormat(code, group, pattern, float(blocks))
 
 
 def _sparsity(where: str, text: Any) -> tuple[int, int]:

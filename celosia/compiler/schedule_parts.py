@@ -230,30 +230,39 @@ class Builder:
         config, tiles = self.config, matrix.tiles(self.config)
         assert not channels or channels[0] % tiles.channels == 0, "pieces must be whole tiles"
         begin, count = channels or (0, matrix.outputs)
-        size = tiles.bytes(matrix.k_tiles)
         flags |= Flag.WEIGHTS_IN_MEMORY | (Flag.SPARSE if matrix.sparse else NONE)
+        # What is left out differs from tile to tile of channels.
+        each = tiles.channels if matrix.skips else count
         for first, n in pieces(count, self._channels(count, tiles.channels)):
-            channel = begin + first
-            p_base = self._parameters(matrix.parameters, channel, n)
+            p_base = self._parameters(matrix.parameters, begin + first, n)
             for row, m in pieces(x.rows, config.accumulator_rows):
-                out = y.part(row, m).columns(channel // config.lanes)
-                residual = Flag.RESIDUAL in flags
-                self.emit(
-                    Opcode.MATMUL,
-                    flags | (Flag.KEEP_EXPONENT if channel else NONE),
-                    adds,
-                    m=m,
-                    n=n,
-                    k_tiles=matrix.k_tiles,
-                    w_address=matrix.weights + channel // tiles.channels * size,
-                    code=matrix.code,
-                    group=matrix.group,
-                    p_base=p_base,
-                    **x.part(row, m).operand("x"),
-                    **out.operand("y"),
-                    **(out.operand("r", slot=False) if residual else {}),
-                    r_shift=matrix.r_shift if residual else 0,
-                )
+                for inner, part in pieces(n, each):
+                    channel = begin + first + inner
+                    out = y.part(row, m).columns(channel // config.lanes)
+                    place = out.operand("y") | self._stored(matrix, channel)
+                    if Flag.RESIDUAL in flags:
+                        place |= out.operand("r", slot=False) | {"r_shift": matrix.r_shift}
+                    self.emit(
+                        Opcode.MATMUL,
+                        flags | (Flag.KEEP_EXPONENT if channel else NONE),
+                        adds,
+                        m=m,
+                        n=part,
+                        k_tiles=matrix.k_tiles,
+                        p_base=p_base + inner,
+                        **x.part(row, m).operand("x"),
+                        **place,
+                    )
+
+    def _stored(self, matrix: Matrix, channel: int) -> dict[str, int]:
+        """Return the operands that say how and where the weights of a channel are stored."""
+        tiles = matrix.tiles(self.config)
+        index = channel // tiles.channels
+        found = {"code": matrix.code, "group": matrix.group}
+        if matrix.skips:
+            before = sum(tiles.bytes(matrix.k_tiles, skip) for skip in matrix.skips[:index])
+            return found | {"skip": matrix.skips[index], "w_address": matrix.weights + before}
+        return found | {"w_address": matrix.weights + index * tiles.bytes(matrix.k_tiles)}
 
     def matmul_rows(
         self,

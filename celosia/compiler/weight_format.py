@@ -31,11 +31,14 @@ class WeightFormat:
         Consecutive inputs that share a scale; 0 if all inputs of a channel do.
     sparsity : (int, int)
         N weights of every M consecutive inputs are kept, the others are 0; (1, 1) is dense.
+    blocks : float
+        Share of the blocks of weights that are 0: of the channels of a tile, and inputs of a run.
     """
 
     code: str = "int8"
     group: int = 0
     sparsity: tuple[int, int] = (1, 1)
+    blocks: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from celosia.compiler.graph import Linear
 from celosia.compiler.hessians import Moments
+from celosia.compiler.layout_tiles import TiledFormat
+from celosia.compiler.pruning import prune_blocks
 from celosia.compiler.quantise import quantise_weights
 from celosia.compiler.rounding import round_weights
 from celosia.compiler.weight_format import RoundedWeights, WeightFormat
+from celosia.config import MachineConfig
 
 __all__ = ["NEAREST", "WeightRounder"]
 
@@ -25,13 +28,13 @@ class WeightRounder:
         By name, such as "block0.down"; int8 and dense for those not named.
     moments : mapping of str to Moments
         Of all named ones.
-    pair : int
-        Columns of the array: channels that share one also share the pattern of their sparsity.
+    config : MachineConfig or None
+        The machine; None if all are int8 and dense.
     """
 
     formats: Mapping[str, WeightFormat] = field(default_factory=dict)
     moments: Mapping[str, Moments] = field(default_factory=dict)
-    pair: int = 0
+    config: MachineConfig | None = None
 
     def format(self, key: str) -> WeightFormat:
         """Return the format of a matrix."""
@@ -49,11 +52,17 @@ class WeightRounder:
             values, scale = quantise_weights(linear.weight)
             ones = np.ones((len(values), 1), np.int64)
             return RoundedWeights(values.astype(np.int64), ones, scale)
+        assert self.config is not None, "formats are those of a machine"
         moments = self.moments[key]
         if factors is not None:
             moments = moments.divided(factors)
-        pair = 0 if format.code == "int8" else self.pair
-        return round_weights(linear.weight, format, moments.second, pair=pair)
+        # Channels that share a column also share the pattern of their sparsity.
+        pair = 0 if format.code == "int8" else self.config.columns
+        kept = None
+        if format.blocks:
+            block = TiledFormat(self.config, format, linear.inputs).block
+            _, kept = prune_blocks(linear.weight, moments.second, block, format.blocks)
+        return round_weights(linear.weight, format, moments.second, pair=pair, kept=kept)
 
 
 #: All matrices int8, each weight rounded to the nearest.

@@ -6,7 +6,7 @@ The weights are random, but of the format: int8 dense weights are what the other
 import numpy as np
 
 from celosia.compiler.layout import Matrix, ceil_div, parameter_bytes
-from celosia.compiler.layout_tiles import format_operands, format_tiles, weight_tiles
+from celosia.compiler.layout_tiles import TiledFormat
 from celosia.compiler.program import Program
 from celosia.compiler.quantise import dyadic
 from celosia.compiler.schedule_parts import pieces
@@ -51,23 +51,30 @@ class FormatWorkload(Workload):
     def stored(self, name: str, outputs: int, inputs: int, spread: float) -> Matrix:
         """Place random weights; rows of a spread become rows of `ROW_SPREAD`."""
         config, format = self.config, self.format
+        tiled = TiledFormat(config, format, inputs)
         values, scale = random_weights(self.rng, outputs, inputs, format, config.columns)
+        if format.blocks:
+            channels, run = tiled.block
+            blocks = self.rng.random((ceil_div(outputs, channels), ceil_div(inputs, run)))
+            kept = blocks.argsort(axis=1).argsort(axis=1) >= format.blocks * blocks.shape[1]
+            values *= kept.repeat(channels, axis=0).repeat(run, axis=1)[:outputs, :inputs]
         size = float(np.sqrt((values.astype(float) ** 2).sum(axis=1).mean()))
         if format.group:
             size *= 192
         multiplier, shift = dyadic(ROW_SPREAD / (spread * size))
         bias = np.round(self.rng.normal(0, ROW_SPREAD / 3, outputs)).astype(np.int64)
         parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
-        code, group, sparse = format_operands(config, format)
+        stored = tiled.store(values, scale)
         return Matrix(
             name,
             outputs,
-            ceil_div(inputs, format_tiles(config, format).lanes),
-            self.memory.place(f"{name}.weight", weight_tiles(values, scale, format, config)),
+            tiled.k_tiles,
+            self.memory.place(f"{name}.weight", np.concatenate(stored.tiles)),
             self.memory.place(f"{name}.parameters", parameters),
-            code=int(code),
-            group=group,
-            sparse=sparse,
+            code=int(tiled.code),
+            group=tiled.group,
+            sparse=tiled.sparse,
+            skips=stored.skips,
         )
 
 
