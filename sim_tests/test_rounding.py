@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
+from celosia.compiler import rounding
+from celosia.compiler.pruning import damped, partners
 from celosia.compiler.rounding import nearest_code, output_error, round_weights
+from celosia.compiler.rounding_sweep import (
+    Sparsity,
+    descend,
+    descend_patterns,
+    descend_steps,
+    sweep,
+)
 from celosia.compiler.weight_format import CODES, WeightFormat
 
 
@@ -127,3 +136,70 @@ def test_sizes_that_leave_a_rest():
     found = round_weights(weight, format, hessian)
     assert found.real(16).shape == (24, 54) and found.group_scale.shape == (24, 4)
     assert (found.values[:, 52:] != 0).any()
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_empty_groups_leave_the_others_their_steps(guided):
+    weight, hessian = layer()
+    weight *= 1e-3
+    kept = np.ones(weight.shape, bool)
+    kept[:12, 16:32] = False
+    weight[12:, 16:32] = 0
+    format = WeightFormat("int4", 16)
+    found = round_weights(weight, format, hessian if guided else None, kept=kept)
+    assert not found.values[~kept].any()
+    assert guided or not found.values[:, 16:32].any()
+    assert found.group_scale[:, [0, 2, 3]].max(axis=1).min() > 200
+    error = output_error(weight[12:], found.real(16)[12:], hessian)
+    assert error < 0.02
+
+
+@pytest.mark.parametrize(
+    "format", [WeightFormat("int8", 0, (2, 4)), WeightFormat("int4", 16, (4, 8))]
+)
+@pytest.mark.parametrize("pair", [0, 8])
+def test_passes_make_it_better(format, pair, monkeypatch):
+    weight, hessian = layer(outputs=48)
+    errors = []
+    for passes in (0, 1, 4):
+        monkeypatch.setattr(rounding, "PASSES", passes)
+        found = round_weights(weight, format, hessian, pair=pair).real(format.group)
+        errors.append(output_error(weight, found, hessian))
+    assert errors[1] < 0.97 * errors[0] and errors[2] < errors[1]
+
+
+@pytest.mark.parametrize("pair", [0, 4])
+def test_descent_keeps_its_gradient_and_never_gets_worse(pair):
+    weight, hessian = layer(outputs=24, inputs=72)
+    full, exact = damped(hessian), weight.T.copy()
+    nearest = nearest_code("int4")
+    groups = [slice(s, s + 24) for s in range(0, 72, 24)]
+    steps = np.full((3, 24), 0.4)
+    allowed = np.random.default_rng(2).random(exact.shape) < 0.9
+    sparsity = Sparsity(2, 4, partners(24, pair), allowed)
+    kept = allowed.copy()
+    codes = sweep(exact, full, np.repeat(steps, 24, axis=0), nearest, kept, sparsity)
+    gradient = full @ (exact - codes * np.repeat(steps, 24, axis=0))
+
+    def loss():
+        rest = exact - codes * np.repeat(steps, 24, axis=0)
+        np.testing.assert_allclose(gradient, full @ rest, atol=1e-9 * np.abs(full).max())
+        assert not codes[~kept].any() and not kept[~allowed].any()
+        runs = kept.reshape(18, 4, 24)
+        for one in range(24):
+            together = runs[:, :, sparsity.sets == one].any(axis=2)
+            assert together.sum(axis=1).max(initial=0) <= 2
+        return (rest * (full @ rest)).sum()
+
+    before = loss()
+    for _ in range(3):
+        descend_steps(full, groups, codes, steps, lambda step: step, gradient)
+        after_steps = loss()
+        wide = np.repeat(steps, 24, axis=0)
+        descend_patterns(full, wide, nearest, kept, codes, gradient, sparsity)
+        after_patterns = loss()
+        descend(full, wide, nearest, kept, codes, gradient)
+        after = loss()
+        assert after <= after_patterns * (1 + 1e-12)
+        assert after_patterns <= after_steps * (1 + 1e-12) <= before * (1 + 2e-12)
+        before = after

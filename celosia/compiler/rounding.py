@@ -9,8 +9,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from celosia.compiler.pruning import best_patterns, damped, partners
-from celosia.compiler.rounding_sweep import FloatArray, descend, descend_steps, sweep
+from celosia.compiler.pruning import damped, partners
+from celosia.compiler.rounding_sweep import (
+    FloatArray,
+    Sparsity,
+    descend,
+    descend_patterns,
+    descend_steps,
+    sweep,
+)
 from celosia.compiler.weight_format import CODES, RoundedWeights, WeightFormat
 
 __all__ = ["nearest_code", "output_error", "round_weights"]
@@ -63,46 +70,47 @@ def round_weights(
     """
     exact = np.ascontiguousarray(weight.T, dtype=np.float64)
     inputs, channels = exact.shape
-    mask = np.ones(exact.shape, dtype=bool) if kept is None else kept.T.copy()
+    allowed = np.ones(exact.shape, dtype=bool) if kept is None else kept.T
     size = format.group or inputs
     groups = [slice(s, min(s + size, inputs)) for s in range(0, inputs, size)]
     lengths = [g.stop - g.start for g in groups]
-    keep, run = format.sparsity
-    sets = partners(channels, pair)
     full = np.eye(inputs) if hessian is None else damped(hessian)
     nearest = nearest_code(format.code)
 
-    def choose(part: FloatArray, inverse: FloatArray) -> NDArray[np.bool_]:
-        return best_patterns(part, inverse, keep, sets)
-
     # The steps are searched for with the weights that matter alone.
-    likely = mask.copy()
+    mask = allowed.copy()
+    keep, run = format.sparsity
+    sparsity = None
     if keep < run:
+        sparsity = Sparsity(keep, run, partners(channels, pair), allowed)
         for start in range(0, inputs, run):
             some = slice(start, min(start + run, inputs))
             inverse = np.diag(1 / np.diag(full)[some])
-            likely[some] &= choose(exact[some] * mask[some], inverse)
-    importance = np.diag(full)[:, np.newaxis] * likely
-    found = [_search(exact[g] * likely[g], importance[g], format.code) for g in groups]
+            mask[some] = sparsity.choose(some, exact[some] * allowed[some], inverse)
+    importance = np.diag(full)[:, np.newaxis] * mask
+    found = [_search(exact[g] * mask[g], importance[g], format.code) for g in groups]
     steps = np.stack(found)
-    scale = steps.max(axis=0) / (FIRST if format.group else 1)
+    largest = steps.max(axis=0)
+    scale = np.where(largest > 0, largest, 1.0) / (FIRST if format.group else 1)
 
     def round_step(step: FloatArray) -> FloatArray:
         if not format.group:
             return np.where(step > 0, step, scale)
         return np.clip(np.rint(step / scale), 1, LARGEST) * scale
 
-    steps = round_step(steps)
+    # A group of zeros may still take up the errors of others.
+    steps = round_step(np.where(steps > 0, steps, largest))
     wide = np.repeat(steps, lengths, axis=0)
     if hessian is None:
-        codes = np.where(likely, nearest(exact / wide), 0)
+        codes = np.where(mask, nearest(exact / wide), 0)
     else:
-        sparse = {"run": run, "choose": choose} if keep < run else {}
-        codes = sweep(exact, full, wide, nearest, mask, **sparse)
+        codes = sweep(exact, full, wide, nearest, mask, sparsity)
         gradient = full @ (exact - codes * wide)
         for _ in range(PASSES):
             descend_steps(full, groups, codes, steps, round_step, gradient)
             wide = np.repeat(steps, lengths, axis=0)
+            if sparsity:
+                descend_patterns(full, wide, nearest, mask, codes, gradient, sparsity)
             descend(full, wide, nearest, mask, codes, gradient)
     factors = np.rint(steps / scale) if format.group else np.ones_like(steps)
     scale = scale if format.group else steps[0]
@@ -124,7 +132,7 @@ def output_error(
 
 
 def _search(weight: FloatArray, importance: FloatArray, code: str) -> FloatArray:
-    """Return the step of a group of inputs, for each channel, that rounds it best.
+    """Return the step of a group of inputs, for each channel, that rounds it best; 0 if all are 0.
 
     Both arrays are (inputs of the group, out).
     """
@@ -137,4 +145,4 @@ def _search(weight: FloatArray, importance: FloatArray, code: str) -> FloatArray
         error = (importance * np.square(nearest(weight / step) * step - weight)).sum(axis=0)
         better = error < least
         best, least = np.where(better, step, best), np.where(better, error, least)
-    return best
+    return np.where(peak > 0, best, 0.0)

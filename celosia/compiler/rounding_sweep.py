@@ -6,11 +6,14 @@ the rounded ones and H the second moments of the layer's input. Matrices are hel
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["descend", "descend_steps", "sweep", "sweep_order"]
+from celosia.compiler.pruning import best_patterns
+
+__all__ = ["Sparsity", "descend", "descend_patterns", "descend_steps", "sweep", "sweep_order"]
 
 FloatArray = NDArray[np.float64]
 Nearest = Callable[[FloatArray], FloatArray]
@@ -18,6 +21,34 @@ Nearest = Callable[[FloatArray], FloatArray]
 
 #: Inputs between two updates of all that follow.
 CHUNK = 64
+#: Times that the inputs of a run are rounded anew in a pattern that is tried.
+TRIES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Sparsity:
+    """N:M sparsity of a matrix.
+
+    Attributes
+    ----------
+    keep, run : int
+        N and M.
+    sets : (out,) int64
+        Channels of one set share their patterns, see `partners`.
+    allowed : (in, out) bool
+        False where a weight must be 0 in any case.
+    """
+
+    keep: int
+    run: int
+    sets: NDArray[np.int64]
+    allowed: NDArray[np.bool_]
+
+    def choose(
+        self, part: slice | NDArray[np.int64], weight: FloatArray, inverse: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
+        """Return which weights of a run are kept, (run, out); `inverse` is of its Hessian."""
+        return self.allowed[part] & best_patterns(weight, inverse, self.keep, self.sets)
 
 
 def sweep_order(hessian: FloatArray, run: int) -> NDArray[np.int64]:
@@ -40,9 +71,7 @@ def sweep(
     steps: FloatArray,
     nearest: Nearest,
     kept: NDArray[np.bool_],
-    *,
-    run: int = 1,
-    choose: Callable[[FloatArray, FloatArray], NDArray[np.bool_]] | None = None,
+    sparsity: Sparsity | None = None,
 ) -> FloatArray:
     """Round input by input; the inputs that follow take each error up (GPTQ).
 
@@ -57,18 +86,16 @@ def sweep(
     nearest : callable
         Rounding to the format.
     kept : (in, out) bool
-        False where a weight must be 0; `choose` clears more of it, in place.
-    run : int
-        Inputs that `choose` is called for.
-    choose : callable, optional
-        From the weights of a run as they then are, (run, out), and its part of the inverse
-        Hessian of all inputs not yet rounded, to the weights that are kept, (run, out).
+        False where a weight must be 0; filled in, in place, if there is a sparsity.
+    sparsity : Sparsity, optional
+        Its patterns are chosen as the sweep arrives at them.
 
     Returns
     -------
     (in, out) float64
         Integers.
     """
+    run = sparsity.run if sparsity else 1
     order = sweep_order(hessian, run)
     # H = R·Rᵀ with R upper triangular; U = R⁻¹ then gives the inverse of what is left at input p
     # as U[p:, p:]ᵀ·U[p:, p:].
@@ -82,11 +109,10 @@ def sweep(
         errors = np.zeros((end - start, left.shape[1]))
         for position in range(start, end):
             column = order[position]
-            if choose is not None and (position - start) % run == 0:
-                # Runs begin at multiples of `run` within a chunk.
-                stop = min(position + run, end)
-                part = upper[position:stop, position:stop]
-                kept[order[position:stop]] &= choose(left[position:stop], part.T @ part)
+            if sparsity and (position - start) % run == 0:
+                some = slice(position, min(position + run, end))
+                part = upper[some, some]
+                kept[order[some]] = sparsity.choose(order[some], left[some], part.T @ part)
             step = steps[column]
             codes[position] = np.where(kept[column], nearest(left[position] / step), 0)
             error = (left[position] - codes[position] * step) / upper[position, position]
@@ -125,6 +151,40 @@ def descend(
             codes[column] = new
             inner -= around[i][:, np.newaxis] * moved[i]
         gradient -= hessian[:, part] @ moved
+
+
+def descend_patterns(
+    hessian: FloatArray,
+    steps: FloatArray,
+    nearest: Nearest,
+    kept: NDArray[np.bool_],
+    codes: FloatArray,
+    gradient: FloatArray,
+    sparsity: Sparsity,
+) -> None:
+    """Choose the pattern of every run anew, all other runs as they are; never to the worse.
+
+    As `descend`, but `kept` is changed too. Channels of one set take a new pattern together or not
+    at all.
+    """
+    for start in range(0, len(codes), sparsity.run):
+        part = slice(start, min(start + sparsity.run, len(codes)))
+        around, step, slope = hessian[part, part], steps[part], gradient[part]
+        inverse = np.linalg.inv(around)
+        mask = sparsity.choose(part, codes[part] * step + inverse @ slope, inverse)
+        new = np.where(mask, codes[part], 0)
+        inner = slope - around @ ((new - codes[part]) * step)
+        for i in list(range(len(new))) * TRIES:
+            wanted = new[i] + inner[i] / (around[i, i] * step[i])
+            code = np.where(mask[i], nearest(wanted), 0)
+            inner -= around[i][:, np.newaxis] * ((code - new[i]) * step[i])
+            new[i] = code
+        moved = (new - codes[part]) * step
+        gain = (moved * (2 * slope - around @ moved)).sum(axis=0)
+        better = np.bincount(sparsity.sets, gain)[sparsity.sets] > 0
+        codes[part] = np.where(better, new, codes[part])
+        kept[part] = np.where(better, mask, kept[part])
+        gradient -= hessian[:, part] @ (moved * better)
 
 
 def descend_steps(
