@@ -125,19 +125,22 @@ def prune_blocks(
     kept = np.ones((down, across), dtype=bool)
     found = exact.copy()
     total = int(share * down * across + 1e-9)
+    # Before anything is dropped all rows of blocks have one system in common.
+    saliency = _saliency(exact, full, np.ones(across, dtype=bool), shape)
     for step in range(1, ROUNDS + 1):
-        saliency = np.full((down, across), np.inf)
-        for i in range(down):
-            saliency[i] = _saliency(found[i * rows : (i + 1) * rows], full, kept[i], columns)
         more = total * step // ROUNDS - int((~kept).sum())
-        kept.ravel()[np.argsort(saliency, axis=None, kind="stable")[:more]] = False
-        for i in range(down):
+        dropped = np.argsort(saliency, axis=None, kind="stable")[:more]
+        kept.ravel()[dropped] = False
+        for i in np.unique(dropped // across):
             part = slice(i * rows, (i + 1) * rows)
             inside = np.repeat(kept[i], columns)[:inputs]
             found[part] = 0.0
             if inside.any():
                 right = full[inside] @ exact[part].T
                 found[part, inside] = np.linalg.solve(full[np.ix_(inside, inside)], right).T
+            saliency[i] = np.inf
+            if inside.any() and step < ROUNDS:
+                saliency[i] = _saliency(found[part], full, kept[i], shape)[0]
     mask = np.repeat(np.repeat(kept, rows, axis=0), columns, axis=1)[:channels, :inputs]
     return found, mask
 
@@ -146,15 +149,20 @@ def _saliency(
     weight: NDArray[np.float64],
     hessian: NDArray[np.float64],
     kept: NDArray[np.bool_],
-    columns: int,
+    shape: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """Return what each block of a row of blocks matters, infinite where it is dropped already."""
-    inputs = len(hessian)
-    where = np.flatnonzero(np.repeat(kept, columns)[:inputs])
+    """Return what each block matters, (rows of blocks, blocks), infinite where it is dropped.
+
+    All channels have `kept` the same blocks of inputs.
+    """
+    rows, columns = shape
+    where = np.flatnonzero(np.repeat(kept, columns)[: len(hessian)])
     inverse = np.linalg.inv(hessian[np.ix_(where, where)])
-    found = np.full(len(kept), np.inf)
+    starts = np.arange(0, len(weight), rows)
+    found = np.full((len(starts), len(kept)), np.inf)
     for block in np.flatnonzero(kept):
         inside = where // columns == block
         part = weight[:, where[inside]].T
-        found[block] = (part * np.linalg.solve(inverse[np.ix_(inside, inside)], part)).sum()
+        cost = (part * np.linalg.solve(inverse[np.ix_(inside, inside)], part)).sum(axis=0)
+        found[:, block] = np.add.reduceat(cost, starts)
     return found
