@@ -1,5 +1,7 @@
 """Models with weights of every format: on the golden machine, and through the Verilog."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compiler_runs import agrees_in_any_order, run
@@ -17,6 +19,7 @@ from celosia.compiler.datasets import digits_heldout
 from celosia.compiler.formats import read_weights
 from celosia.compiler.recipe import parse_recipe
 from celosia.config import PRESETS
+from celosia.errors import ModelError
 from celosia.golden.reference_decoder import forward
 from celosia.isa import Flag, Opcode, disassemble
 from celosia.runtime.compare import require_equal
@@ -147,6 +150,67 @@ def test_decoders():
     np.testing.assert_array_equal(generator.logits()[-1], last)
     exact = forward(decoder, tokens)[-1]
     assert np.corrcoef(last, exact)[0, 1] > 0.7
+
+
+def with_outliers(decoder, columns, times):
+    """The same function, but some columns of the norms' results are larger."""
+
+    def larger(norm):
+        gamma = norm.gamma.copy()
+        gamma[columns] *= times
+        return replace(norm, gamma=gamma)
+
+    def smaller(linear):
+        weight = linear.weight.copy()
+        weight[:, columns] /= times
+        return replace(linear, weight=weight)
+
+    blocks = []
+    for block in decoder.blocks:
+        a, f = block.attention, block.ffn
+        a = replace(a, q=smaller(a.q), k=smaller(a.k), v=smaller(a.v))
+        f = replace(f, gate=smaller(f.gate), up=smaller(f.up))
+        norms = {name: larger(getattr(block, name)) for name in ("norm1", "norm2")}
+        blocks.append(replace(block, attention=a, ffn=f, **norms))
+    return replace(decoder, blocks=tuple(blocks))
+
+
+@pytest.mark.parametrize("sparsity", [1, 4])
+def test_outliers_keep_16_bits(sparsity):
+    plain = build(hidden_size=40, num_hidden_layers=2)
+    decoder = with_outliers(plain, [3, 29], 60.0)
+    config = PRESETS["small"].replace(sparsity=sparsity)
+    tokens = tokens_of(decoder, 11)
+    exact = forward(decoder, tokens)
+    np.testing.assert_allclose(exact, forward(plain, tokens), rtol=1e-3, atol=1e-4)
+    weights = recipe({"match": "block*", "outliers": 6.0})
+    errors, size = {}, {}
+    for name, given, asked in (("a8", decoder, None), ("mixed", decoder, weights)):
+        program = compile_decoder(
+            given, config, samples=samples_of(decoder), precision="A8W8", weights=asked
+        )
+        generator = opened(program)
+        generator.score(tokens)
+        logits = generator.logits()
+        errors[name] = np.abs(logits - exact).mean()
+        generator.reset()
+        generator.prefill(tokens[:4])
+        for token in tokens[4:]:
+            generator.decode(int(token))
+        np.testing.assert_array_equal(generator.logits()[-1], logits[-1])
+        size[name] = {one["layer"]: one["bytes"] for one in program.extra["report"]}
+        split = {x["layer"] for x in program.extra["report"] if x["precision"] == "A8/16W8"}
+    assert split >= {f"block{i}.{what}" for i in range(2) for what in ("q", "k", "v", "gate", "up")}
+    assert errors["mixed"] < 0.3 * errors["a8"]
+    # Two of five tiles hold outliers; a machine that cannot leave out the others stores them all.
+    grown = size["mixed"]["block0.q"] / size["a8"]["block0.q"]
+    assert grown == pytest.approx(1.4 if sparsity > 1 else 2.0, abs=0.01)
+
+
+def test_an_encoder_takes_no_outliers(models):  # noqa: F811
+    weights = recipe({"match": "block0.up", "outliers": 6.0})
+    with pytest.raises(ModelError, match="outliers are for language models"):
+        compile_model(models["bert"], MIXED, tokens=5, weights=weights)
 
 
 def test_digits_through_the_verilog():

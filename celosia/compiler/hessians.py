@@ -33,18 +33,25 @@ class Moments:
         `XᵀY / n`, with Y the rows of the exact model, where X may be those of a rounded one.
     exact_mean : (in,) float64
         Mean of Y.
+    peak : (in,) float64
+        Largest magnitude of each column of X.
     """
 
     second: NDArray[np.float64]
     mean: NDArray[np.float64]
     cross: NDArray[np.float64]
     exact_mean: NDArray[np.float64]
+    peak: NDArray[np.float64]
 
     def divided(self, factors: NDArray[np.floating]) -> "Moments":
         """Return the moments of rows whose columns are divided by factors, as smoothing does."""
         both = np.outer(factors, factors)
         return Moments(
-            self.second / both, self.mean / factors, self.cross / both, self.exact_mean / factors
+            self.second / both,
+            self.mean / factors,
+            self.cross / both,
+            self.exact_mean / factors,
+            self.peak / np.abs(factors),
         )
 
 
@@ -55,11 +62,13 @@ class _Sum:
         self.count = 0
         self.second = np.zeros((width, width), dtype=np.float32)
         self.mean = np.zeros(width)
+        self.peak = np.zeros(width)
 
     def add(self, rows: NDArray[np.floating], exact: NDArray[np.floating]) -> None:
         self.count += len(rows)
         self.second += rows.T @ exact
         self.mean += exact.sum(axis=0)
+        self.peak = np.maximum(self.peak, np.abs(rows).max(axis=0))
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.second.astype(np.float64) / self.count, self.mean / self.count
@@ -109,7 +118,7 @@ def find_moments(
     for tensor in list(own):  # let go of one after the other
         first = own[tensor].moments()
         second = first if exact is None else crossed[tensor].moments()
-        found[tensor] = Moments(*first, *second)
+        found[tensor] = Moments(*first, *second, own[tensor].peak)
         del own[tensor]
     return _merged(model, {name: found[tensor] for name, tensor in reads.items()})
 

@@ -84,11 +84,16 @@ class HeadShape:
 
 @dataclass(frozen=True)
 class PlacedProduct:
-    """A matrix, and what its weights lack of more bits, if they need them."""
+    """A matrix, and what its weights lack of more bits, if they need them.
+
+    Or, with `mask`, the address of a row that is 0 for outliers and 1 for other inputs, a matrix
+    for these and one for the outliers, which keep 16 bits.
+    """
 
     main: Matrix
     rest: Matrix | None
     wide: bool
+    mask: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,13 +136,17 @@ class _DecoderPlacer(Placer):
         rest = None
         if part.rest is not None:
             rest = self.matrix(replace(part.rest, name=f"{part.rest.name}.rest"))
-        return PlacedProduct(self.matrix(part.main), rest, part.wide)
+        mask = None
+        if part.outliers is not None:
+            row = (~part.outliers[np.newaxis]).astype(np.int16)
+            mask = self.rows(f"{part.main.name}.mask", row)
+        return PlacedProduct(self.matrix(part.main), rest, part.wide, mask)
 
     def heads(self, part: QuantisedProduct, heads: int, width: int) -> PlacedProduct:
         """Place Q or K, the channels of each head padded with zeros to `width`."""
         rest = None if part.rest is None else padded_heads(part.rest, heads, width)
         main = padded_heads(part.main, heads, width)
-        return self.product(QuantisedProduct(main, rest, part.wide))
+        return self.product(QuantisedProduct(main, rest, part.wide, part.outliers))
 
     def unit(self, shape: HeadShape) -> Matrix:
         """Place the unit matrix of a head, as rows that stream; products by it are exact."""
@@ -157,7 +166,12 @@ class _DecoderPlacer(Placer):
         width = shape.v_words * self.config.lanes
         rest = None if part.rest is None else self.spread(part.rest, shape.heads, width)
         main = self.spread(part.main, shape.heads, width)
-        return self.product(QuantisedProduct(main, rest, part.wide))
+        outliers = part.outliers
+        if outliers is not None:
+            outliers = np.zeros((shape.heads, width), bool)
+            outliers[:, : shape.head_dim] = part.outliers.reshape(shape.heads, shape.head_dim)
+            outliers = outliers.ravel()
+        return self.product(QuantisedProduct(main, rest, part.wide, outliers))
 
     def rms(self, part: QuantisedNorm) -> PlacedNorm:
         return replace(self.norm(part), rms=True)

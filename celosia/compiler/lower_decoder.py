@@ -104,16 +104,42 @@ class DecoderLowering:
         channels: tuple[int, int] | None = None,
         rows: Argument = Argument.TOKENS,
     ) -> None:
-        """Multiply by weights of 8 or 16 bits; the latter in two products, the second added."""
+        """Multiply by weights of 8 or 16 bits; the latter in two products, the second added.
+
+        So are rows whose outliers alone keep 16 bits: the first product has 0 in their place.
+        """
+        builder = self.builder
         adds, wide = {"m": rows}, Flag.WIDE if part.wide else NONE
         late = flags & (Flag.ACTIVATE | Flag.NARROW) if part.rest else NONE
-        self.builder.matmul(
-            part.main, x, y, flags=flags ^ late | wide, channels=channels, adds=adds
-        )
+        plain = x
+        if part.mask is not None:
+            wide, plain = Flag.WIDE, self.masked(part.mask, x, adds)
+        first = flags ^ late | (Flag.WIDE if part.wide else NONE)
+        builder.matmul(part.main, plain, y, flags=first, channels=channels, adds=adds)
         if part.rest:
-            self.builder.matmul(
-                part.rest, x, y, flags=Flag.RESIDUAL | late | wide, channels=channels, adds=adds
-            )
+            second = Flag.RESIDUAL | late | wide
+            builder.matmul(part.rest, x, y, flags=second, channels=channels, adds=adds)
+        if part.mask is not None:
+            builder.pad.give(plain)
+
+    def masked(self, mask: int, x: Region, adds: Mapping[str, Argument]) -> Region:
+        """Return rows without their outliers, whose exponents then are those of the others."""
+        builder = self.builder
+        row = builder.pad.take(1, x.words)
+        builder.load(row, mask)
+        plain = builder.pad.take(x.rows, x.words)
+        builder.emit(
+            Opcode.MULTIPLY,
+            NONE,
+            adds,
+            m=x.rows,
+            words=x.words,
+            w_base=row.base,
+            **x.operand("x", slot=False),
+            **plain.operand("y"),
+        )
+        builder.pad.give(row)
+        return plain
 
     def attention(self, block: PlacedDecoderBlock, x: Region, h: Region, index: int) -> None:
         """Lower the attention of layer `index`; `x` is the residual stream, `h` for its norm."""

@@ -31,6 +31,7 @@ from celosia.compiler.quantise import (
     residual_shift,
 )
 from celosia.compiler.recipe import describe
+from celosia.compiler.weight_format import WeightFormat
 from celosia.compiler.weights import NEAREST, WeightRounder
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
@@ -81,11 +82,14 @@ class QuantisedProduct:
         What they lack, in steps 1/254 as large.
     wide : bool
         The rows that stream keep 16 bits (A16), else 8 and an exponent (A8).
+    outliers : (in,) bool or None
+        Inputs that keep 16 bits, where the others have 8: the weights of these are in `rest`.
     """
 
     main: QuantisedLinear
     rest: QuantisedLinear | None
     wide: bool
+    outliers: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,13 +211,19 @@ class _Quantiser:
         """
         chosen = self.precision.get(key, "A8W8")
         wide, twice = chosen.startswith("A16"), chosen.endswith("W16")
-        if wide and self.config.accumulator_width < WIDE_ACCUMULATORS:
+        outliers = None if wide or twice else self.rounder.outliers(key, factors)
+        if outliers is not None:
+            chosen = "A8/16W8"
+        if (wide or outliers is not None) and self.config.accumulator_width < WIDE_ACCUMULATORS:
             raise ModelError(
                 f"{linear.name}: precision {chosen} needs accumulators of {WIDE_ACCUMULATORS} "
                 f"bits, but configuration {self.config.name!r} has "
                 f"{self.config.accumulator_width}; raise accumulator_width or take A8W8"
             )
-        finer = KEY_SHIFT if narrow and twice else 0
+        finer = KEY_SHIFT if narrow and (twice or outliers is not None) else 0
+        exact = linear
+        if outliers is not None:
+            linear = replace(linear, weight=np.where(outliers, 0, linear.weight))
         main = quantise_linear(
             linear,
             in_scale,
@@ -229,10 +239,30 @@ class _Quantiser:
             lacking = linear.weight - main.real
             bare = replace(linear, weight=lacking.astype(np.float32), bias=None)
             rest = quantise_linear(bare, in_scale, out_scale, self.config, r_shift=finer, wide=wide)
-        self.note(key, linear, main, chosen)
-        return QuantisedProduct(main, rest, wide)
+        if outliers is not None:
+            few = replace(exact, weight=np.where(outliers, exact.weight, 0), bias=None)
+            # Of a machine that can, only the tiles with outliers are stored and computed.
+            share = float(1 - outliers.mean()) if self.config.sparsity > 1 else 0.0
+            rest = quantise_linear(
+                few,
+                in_scale,
+                out_scale,
+                self.config,
+                r_shift=finer,
+                wide=True,
+                format=WeightFormat(blocks=share),
+            )
+        self.note(key, linear, main, chosen, rest if outliers is not None else None)
+        return QuantisedProduct(main, rest, wide, outliers)
 
-    def note(self, key: str, linear: Linear, main: QuantisedLinear, chosen: str) -> None:
+    def note(
+        self,
+        key: str,
+        linear: Linear,
+        main: QuantisedLinear,
+        chosen: str,
+        outliers: QuantisedLinear | None,
+    ) -> None:
         exact = linear.weight.astype(np.float64)
         error = main.real - exact
         self.report.append({
@@ -240,7 +270,9 @@ class _Quantiser:
             "name": linear.name,
             "precision": chosen,
             "format": describe(main.format),
-            "bytes": main.stored(self.config).bytes,
+            "bytes": sum(
+                part.stored(self.config).bytes for part in (main, outliers) if part is not None
+            ),
             "weight_error": float(np.linalg.norm(error) / max(np.linalg.norm(exact), 1e-30)),
             "accumulator_use": main.bound,
         })

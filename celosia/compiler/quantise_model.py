@@ -120,6 +120,11 @@ class _Quantiser:
         `key` is its name in the model; its columns have been multiplied by `factors`.
         """
         format = self.rounder.format(key)
+        if format.outliers:
+            raise ModelError(
+                f"{part.name}: outliers are for language models; an encoder's norms even out "
+                "their columns instead"
+            )
         rounded = self.rounder.round(key, part, factors)
         found = quantise_linear(
             part,

@@ -30,7 +30,7 @@ from celosia.errors import ModelError
 
 __all__ = ["Abilities", "Auto", "Recipe", "Rule", "describe", "load_recipe", "parse_recipe"]
 
-FORMAT_KEYS = ("code", "group", "sparsity", "blocks")
+FORMAT_KEYS = ("code", "group", "sparsity", "blocks", "outliers")
 #: Most tiles of a group.
 MOST_TILES = 1 << 15
 
@@ -147,7 +147,8 @@ def describe(format: WeightFormat) -> str:
     keep, run = format.sparsity
     group = f" g{format.group}" if format.group else ""
     blocks = f" b{100 * format.blocks:.3g}%" if format.blocks else ""
-    return format.code + group + (f" {keep}:{run}" if run > 1 else "") + blocks
+    outliers = f" o{format.outliers:.3g}" if format.outliers else ""
+    return format.code + group + (f" {keep}:{run}" if run > 1 else "") + blocks + outliers
 
 
 def check_format(where: str, format: WeightFormat, abilities: Abilities) -> None:
@@ -301,8 +302,15 @@ def _format(
         raise ModelError(
             f"{where}: blocks must be the share that is 0, from 0 to below 1, not {blocks!r}"
         )
+    outliers = table.get("outliers", default.outliers)
+    number = isinstance(outliers, int | float) and not isinstance(outliers, bool)
+    if not number or (outliers != 0 and outliers < 1):
+        raise ModelError(
+            f"{where}: outliers must be how many times the median input's peak they reach, 1 or "
+            f"more, or 0 for none, not {outliers!r}"
+        )
     pattern = default.sparsity if sparsity is None else _sparsity(where, sparsity)
-    return WeightFormat(code, group, pattern, float(blocks))
+    return WeightFormat(code, group, pattern, float(blocks), float(outliers))
 
 
 def _sparsity(where: str, text: Any) -> tuple[int, int]:

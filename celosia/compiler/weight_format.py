@@ -31,6 +31,9 @@ class WeightFormat:
         Consecutive inputs that share a scale; 0 if all inputs of a channel do.
     sparsity : (int, int)
         N weights of every M consecutive inputs are kept, the others are 0; (1, 1) is dense.
+    outliers : float
+        Inputs that reach so many times the median input's peak keep 16 bits (LLM.int8); 0 if none
+        do.
     blocks : float
         Share of the blocks of weights that are 0: of the channels of a tile, and inputs of a run.
     """
@@ -39,6 +42,7 @@ class WeightFormat:
     group: int = 0
     sparsity: tuple[int, int] = (1, 1)
     blocks: float = 0.0
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,21 @@ class WeightRounder:
         """Return the format of a matrix."""
         return self.formats.get(key, WeightFormat())
 
+    def outliers(
+        self, key: str, factors: NDArray[np.floating] | None = None
+    ) -> NDArray[np.bool_] | None:
+        """Return the inputs of a matrix that are to keep 16 bits, if there are any.
+
+        Source: LLM.int8(), whose threshold for rows of unit scale is 6.
+        """
+        times = self.format(key).outliers
+        if not times:
+            return None
+        peak = self.moments[key].peak
+        peak = peak if factors is None else peak / np.abs(factors)
+        found = peak > times * np.median(peak)
+        return found if found.any() else None
+
     def round(
         self, key: str, linear: Linear, factors: NDArray[np.floating] | None = None
     ) -> RoundedWeights:
