@@ -95,6 +95,7 @@ def test_whatever_changes_the_simulation_changes_the_build(tmp_path, monkeypatch
         build(top="other"),
         build(visible=["x"]),
         build(threads=2),
+        build(timing=True),
         build(waves=True),
         build(lint=True),
         build(extra_sources=[tmp_path / "changed.v"]),

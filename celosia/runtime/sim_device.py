@@ -83,6 +83,7 @@ class SimDevice:
                 "sim_top",
                 self.cache,
                 extra_sources=[self.verilog, HARNESS / "sim_memory.v"],
+                timing=True,
             )
 
     def open(self, program: Program) -> SimSession:

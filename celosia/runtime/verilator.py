@@ -11,6 +11,7 @@ it, so equal Verilog is compiled once, and a changed line can never meet an old 
 import contextlib
 import fcntl
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from celosia.errors import CheckFailed, ToolError
+from celosia.runtime import verilator_members
 from celosia.runtime.verilator_tools import (
     MAKE_VARIABLES,
     module_ports,
@@ -63,14 +65,18 @@ def _compile(
 ) -> None:
     from cocotb_tools.runner import Verilator
 
+    # For several threads Verilator itself has put together what each of them uses.
+    one_thread = "--threads" not in flags
     borrowed = [compiled.name for compiled in directory.glob("verilated*.o")]
 
     class PortsOnly(Verilator):
         def _build_command(self):
             verilate, make = super()._build_command()
             verilate.remove("--public-flat-rw")
+            sort = [sys.executable, verilator_members.__file__, str(directory)]
             # Make takes the borrowed objects for outdated, being older than its own makefile.
-            return [verilate, make + [word for name in borrowed for word in ("-o", name)]]
+            make += [word for name in borrowed for word in ("-o", name)]
+            return [verilate, *([sort] if one_thread else []), make]
 
         def _set_env_build(self) -> None:
             super()._set_env_build()
@@ -130,6 +136,7 @@ def build_simulation(
     *,
     lint: bool = False,
     threads: int = 1,
+    timing: bool = False,
     extra_sources: Sequence[Path] = (),
     visible: Sequence[str] = (),
     waves: bool = False,
@@ -149,6 +156,8 @@ def build_simulation(
         Whether Verilator's warnings about the Verilog are errors.
     threads : int
         Threads that the simulation runs on.
+    timing : bool
+        Whether the Verilog has delays, such as those of a clock of its own.
     extra_sources : sequence of Path
         More Verilog, such as a model of a memory around the design.
     visible : sequence of str
@@ -167,9 +176,11 @@ def build_simulation(
     names = [*module_ports("\n".join(texts), top), *visible]
     flags = [*FLAGS, *QUIET, *([] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"])]
     flags += ["--threads", str(threads)] if threads > 1 else []
+    flags += ["--timing"] if timing else []
     control = _visibility(top, names)
     setting = [*flags, f"{waves}", str(MAKE_VARIABLES), tool_versions()]
-    digest = _digest([*setting, top, control, *texts])
+    order = Path(verilator_members.__file__).read_text()
+    digest = _digest([*setting, top, control, order, *texts])
 
     cache = Path(cache).resolve()
     cache.mkdir(parents=True, exist_ok=True)

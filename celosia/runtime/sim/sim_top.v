@@ -22,8 +22,6 @@
 `timescale 1ns / 1ps
 
 module sim_top (
-    input  wire        clk,
-    input  wire        rst,
     output reg         finished,
     output reg  [7:0]  failure,
     output reg  [63:0] cycles
@@ -48,14 +46,20 @@ module sim_top (
 
     wire broken;
 
-    // A reset that comes from a register: logic behind an input of the top is computed again at
+    // The clock is made here: one that cocotb drives costs two writes through the VPI a cycle. The
+    // reset comes from a register: what depends on an input, or on logic, is computed again at
     // every event, and most of the machine's logic sees the reset.
-    reg machine_rst;
-    always @(posedge clk) machine_rst <= rst;
+    reg       clk = 0, rst = 1;
+    reg [1:0] reset_cycles = 3;
+    always #5 clk = !clk;
+    always @(posedge clk) begin
+        rst <= reset_cycles != 0;
+        if (reset_cycles != 0) reset_cycles <= reset_cycles - 1;
+    end
 
     accelerator machine (
         .clk(clk),
-        .rst(machine_rst),
+        .rst(rst),
         .s_axi_lite__awaddr(address),
         .s_axi_lite__awprot(3'd0),
         .s_axi_lite__awvalid(awvalid),
