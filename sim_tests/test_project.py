@@ -19,14 +19,15 @@ ARROWS = {
     "celosia.config": {"errors"},
     "celosia.isa": {"config", "errors"},
     "celosia.arguments": {"errors", "isa"},
-    "celosia.golden": {"arguments", "config", "errors", "isa"},
-    "celosia.compiler": {"arguments", "atomic", "config", "errors", "golden", "isa"},
+    "celosia.tiles": {"config", "isa"},
+    "celosia.golden": {"arguments", "config", "errors", "isa", "tiles"},
+    "celosia.compiler": {"arguments", "atomic", "config", "errors", "golden", "isa", "tiles"},
     "celosia.cores": {"config", "errors"},
     "celosia.rtl": {"config", "cores", "errors", "isa"},
     "celosia.platforms": {"config", "cores", "errors", "isa", "rtl"},
     "celosia.runtime": {
         *("arguments", "atomic", "compiler", "config", "cores"),
-        *("errors", "golden", "isa", "rtl"),
+        *("errors", "golden", "isa", "rtl", "tiles"),
     },
 }
 
@@ -37,6 +38,7 @@ WITHOUT_AMARANTH = {
     "celosia.config",
     "celosia.isa",
     "celosia.arguments",
+    "celosia.tiles",
     "celosia.golden",
     "celosia.compiler",
 }
