@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from celosia.compiler.cycles import predict
 from celosia.compiler.workloads import attention, edged, growing, mha_ffn
 from celosia.config import PRESETS
 from celosia.golden.softmax import attention_float
@@ -55,6 +56,21 @@ def test_a_layer_uses_all_of_its_range_and_saturates_little():
     assert 5 < y.std() < 60
     assert counters["saturations"] < 0.01 * 32 * (24 + 3 * 16 + 24 + 40)
     assert counters["mac_rows"] >= mac_cycles(program)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lost"),
+    [
+        ({"tokens": 64, "embed": 64, "project": 64, "ffn": 64, "begin": 31, "end": 16}, 558),
+        ({"tokens": 128, "embed": 192, "project": 256, "ffn": 256, "begin": 25, "end": 16}, 961),
+    ],
+    ids=["s64", "s128"],
+)
+def test_a_layer_loses_few_cycles(shape, lost):
+    program = mha_ffn(PRESETS["bench"], **shape)
+    code = disassemble(program.image[program.entry :])
+    cycles = predict(code, program.config, entry=program.entry).cycles
+    assert cycles - mac_cycles(program) <= lost
 
 
 @pytest.mark.parametrize("rows", [1, 31, 64, 65, 96, 500, 512, 2048])

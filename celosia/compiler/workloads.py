@@ -160,13 +160,15 @@ def mha_ffn(
     # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
     for first, rows in runs([begin, tokens - begin]):
         builder.load(x.part(first, rows), source + first * embed, space=Space.ROWS8, pitch=embed)
-        for channel, n in runs([lanes, lanes, project - 2 * lanes] if not first else [project]):
+        for channel, n in runs([lanes, lanes, project - 2 * lanes]):
             builder.matmul(
                 matrices["k"], x.part(first, rows), k.part(first, rows), channels=(channel, n)
             )
         if not first:
-            # The first rows come before the tiles that are fetched as products are decoded.
+            # The first rows come before the tiles that are fetched as products are decoded, and
+            # a few parameters before the rows.
             builder.program.sort(key=lambda instruction: instruction.opcode is Opcode.MATMUL)
+            builder.program.insert(0, builder.program.pop(1))
     builder.load(weights, matrices["v"].weights, space=Space.ROWS8, pitch=embed)
     builder.matmul_rows(matrices["v"], 0, weights, x, v)
     for first, rows in blocks:
