@@ -59,6 +59,7 @@ class ProcessingElement(wiring.Component):
     products = ((-255 * 128, 255 * 127),)
     #: Cycles from activation to sum.
     latency = Multiplier.latency + 1
+    foot = None
 
     activation: Signal
     swap: Signal

@@ -56,6 +56,7 @@ class PackedElement(wiring.Component):
     modes = 3
     products = ((-255 * 128, 255 * 127), (-255 * 12, 255 * 12))
     latency = Multiplier.latency + 1
+    foot = None
     code_bits = 8 + UPPER + 1
 
     activation: Signal

@@ -46,6 +46,7 @@ class ShiftAddElement(wiring.Component):
     modes = 1
     products: tuple[tuple[int, int], ...]
     latency: int
+    foot = None
     #: Bits of a recoded weight, and of what passes along a row.
     code_bits: int
     stream_bits = ACTIVATION_BITS

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,13 +19,12 @@ class Selector(wiring.Component):
     of M. The rows of the array that hold a group share the M wires of its activations; an element
     multiplies the one that its index names.
 
-    As a weight, an index is kept twice. The shadow index is written bit by bit at any time: a plane
-    is one bit of the indices of many elements, but several can be written at once. The active one takes its value together with the
-    activations that have `swap` set, and these are the first to be chosen by it. A plane written in
-    the same cycle as a swap comes into use at the next swap. After reset the index is undefined
-    until all its planes have been loaded and swapped in.
-
-    `activation` is combinational: it belongs to the `wires` and the `swap` of the same cycle.
+    As a weight, an index is kept twice. The shadow index is written at any time, bit by bit or
+    several bits at once: a plane is one bit of the indices of many elements. The active one takes
+    its value in a cycle with `swap` and chooses from the next cycle on: so nothing but the choice
+    lies between the wires and `activation`, which is combinational. A plane written in the same
+    cycle as a swap comes into use at the next swap. After reset the index is undefined until all
+    its planes have been loaded and swapped in.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ class Selector(wiring.Component):
     wires : In(data.ArrayLayout(signed(9), m))
         The activations of the group, first the one that index 0 means.
     swap : In(1)
-        Put the shadow index in use, from these activations on.
+        Put the shadow index in use, from the activations of the next cycle on.
     plane_enable : In(log2(m))
         Of each plane: take its bit.
     plane_bits : In(log2(m))
@@ -74,18 +73,16 @@ class Selector(wiring.Component):
         planes = len(self.plane_enable)
         shadow = Signal(planes, reset_less=True)
         active = Signal(planes, reset_less=True)
-        index = Signal(planes)
         for plane in range(planes):
             with m.If(self.plane_enable[plane]):
                 m.d.sync += shadow[plane].eq(self.plane_bits[plane])
         with m.If(self.swap):
             m.d.sync += active.eq(shadow)
-        m.d.comb += index.eq(Mux(self.swap, shadow, active))
 
         m.submodules.multiplexer = multiplexer = Multiplexer(ACTIVATION_BITS, self.m)
         m.d.comb += [
             multiplexer.i.eq(self.wires),
-            multiplexer.index.eq(index),
+            multiplexer.index.eq(active),
             self.activation.eq(multiplexer.o),
         ]
         return m

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed
 from celosia.cores.pe import ACTIVATION_BITS
-from celosia.cores.pe_kinds import element_kind, sum_width
+from celosia.cores.pe_kinds import element_kind, mode_in_use, sum_width
 from celosia.cores.pe_sparse import Selector
 
 __all__ = ["ColumnSums", "StreamedRow", "SystolicArray", "TileColumn"]
@@ -112,8 +112,8 @@ class SystolicArray(wiring.Component):
     the M/2; planes of indices, loaded behind the tile's columns, change it.
 
     The result comes exactly `latency` cycles after its row, rows + columns + 2 where an element
-    multiplies. One row per cycle
-    and one column of weights per cycle; nothing ever stalls, and either input may pause anywhere.
+    multiplies, one more where it selects. One row per cycle and one column of weights per cycle;
+    nothing ever stalls, and either input may pause anywhere.
 
     **Loading.** Weights are double-buffered: `load` writes behind the tile in use. With `T` the
     cycle of the row that swapped to the tile in use:
@@ -165,7 +165,13 @@ class SystolicArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row to its result."""
-        return self.config.rows - 1 + self.config.columns - 1 + self.element.latency
+        foot = 0 if self.element.foot is None else self.element.foot.latency
+        return self._passage + self.config.columns - 1 + foot
+
+    @property
+    def _passage(self) -> int:
+        """Cycles from a row to the sums of the first column."""
+        return (self.config.sparsity > 1) + self.config.rows - 1 + self.element.latency
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -178,48 +184,72 @@ class SystolicArray(wiring.Component):
             swap.eq(self.i.valid & self.i.swap),
         ]
 
-        element, products = self.element, self.element.products
+        element = self.element
+        partials = element.products if element.foot is None else element.partials
         mode = self.load.mode if element.modes > 1 else None
         choice = _Choice(m, self.config, self.load, self.i) if self.config.sparsity > 1 else None
         zero = Signal(signed(1), name="zero")
-        sums: list[list[Value]] = [[zero] * len(products) for _ in range(columns)]
+        sums: list[list[Value]] = [[zero] * len(partials) for _ in range(columns)]
         for row in range(rows):
             if row > 0:
                 enables = delayed(m, enables, 1, f"enables_{row}", reset_less=False)
                 swap = delayed(m, swap, 1, f"swap_{row}", reset_less=False)
                 mode = None if mode is None else delayed(m, mode, 1, f"mode_{row}")
-            passed_swap = swap
+            enabled, passed_swap = enables, swap
             loaded = delayed(m, self.load.data[row], row, f"weight_{row}")
             weight = _named(m, loaded, element.recode(loaded, mode), f"code_{row}")
             if choice is None:
                 streamed = delayed(m, self.i.data[row], row, f"i_{row}")
                 passed = _named(m, streamed, element.prepare(streamed), f"prepared_{row}")
             else:
-                choice.begin_row(m, row)
-            widths = [sum_width(product, row + 1) for product in products]
+                choice.begin_row(m, row, loaded, enables, swap)
+                passed = zero
+                # An element works a cycle behind its selector.
+                weight = delayed(m, weight, 1, f"late_code_{row}")
+                enabled = delayed(m, enables, 1, f"late_enables_{row}", reset_less=False)
+                passed_swap = delayed(m, swap, 1, f"late_swap_{row}", reset_less=False)
+            widths = [sum_width(partial, row + 1) for partial in partials]
             for column in range(columns):
                 pe = element(*map(len, sums[column]), *widths)
                 m.submodules[f"pe_{row}_{column}"] = pe
                 if choice is not None:
-                    passed = choice.select(m, row, column, loaded, enables[column], passed_swap)
+                    passed = choice.select(m, column, passed_swap)
                 m.d.comb += [
                     pe.activation.eq(passed),
                     pe.swap.eq(passed_swap),
                     pe.weight.eq(weight),
-                    pe.weight_enable.eq(enables[column]),
+                    pe.weight_enable.eq(enabled[column]),
                     *(a.eq(b) for a, b in zip(pe.addends, sums[column], strict=True)),
                 ]
                 passed, passed_swap, sums[column] = pe.passed, pe.swap_passed, list(pe.sums)
 
+        if element.foot is not None:
+            sums = self._at_the_feet(m, sums)
         # The sums of a row leave column by column; hold back the early ones.
         for index, total in enumerate(chain.from_iterable(sums)):
-            column = index // len(products)
+            column = index // len(element.products)
             aligned = delayed(m, total, columns - 1 - column, f"sum_{index}")
             m.d.comb += self.o.data[index].eq(aligned)
         valid = delayed(m, self.i.valid, self.latency, "valid", reset_less=False)
         m.d.comb += self.o.valid.eq(valid)
 
         return m
+
+    def _at_the_feet(self, m: Module, sums: list[list[Value]]) -> list[list[Value]]:
+        """Return the results that the feet of the columns make of their sums."""
+        element, rows = self.element, self.config.rows
+        mode = mode_in_use(m, self.load.valid, self.load.mode, self.i.valid & self.i.swap)
+        mode = delayed(m, mode, self._passage, "mode_at_foot")
+        widths = [sum_width(term, rows) for term in (*element.partials, *element.products)]
+        results: list[list[Value]] = []
+        for column, totals in enumerate(sums):
+            if column > 0:
+                mode = delayed(m, mode, 1, f"mode_at_foot_{column}")
+            m.submodules[f"foot_{column}"] = foot = element.foot(*widths)
+            ports = zip(foot.sums, totals, strict=True)
+            m.d.comb += [foot.mode.eq(mode), *(port.eq(total) for port, total in ports)]
+            results.append(list(foot.results))
+        return results
 
 
 def _named(m: Module, before: Value, after: Value, name: str) -> Value:
@@ -238,6 +268,11 @@ class _Choice:
     rows of a group share the wires of its activations, each one register further on.
     """
 
+    row: int
+    byte: Value
+    loads: Value
+    swap: Value
+
     def __init__(self, m: Module, config: MachineConfig, load: Any, i: Any) -> None:
         self.size, self.planes = config.sparsity, config.index_planes
         self.rows = self.size // 2  # that share a group
@@ -247,28 +282,33 @@ class _Choice:
         bit = (load.block * self.planes if blocks > 1 else 0) + load.plane
         m.d.comb += self.enables.eq(load.plane_valid << bit)
 
-    def begin_row(self, m: Module, row: int) -> None:
-        """Let the planes follow the rows."""
+    def begin_row(self, m: Module, row: int, byte: Value, loads: Value, swap: Value) -> None:
+        """Take what is loaded to a row, to which columns, and whether it comes into use."""
         if row > 0:
             name = f"plane_enables_{row}"
             self.enables = delayed(m, self.enables, 1, name, reset_less=False)
+        self.row, self.byte, self.loads, self.swap = row, Value.cast(byte), loads, swap
 
-    def select(self, m: Module, row: int, column: int, byte, loads: Value, swap: Value) -> Value:
-        """Return the activation of an element; without planes it is that of a dense row."""
-        group, place = divmod(row, self.rows)
+    def select(self, m: Module, column: int, late_swap: Value) -> Value:
+        """Return the activation of the next element; without planes it is that of a dense row.
+
+        The swap of the element is that of the next selector.
+        """
+        group, place = divmod(self.row, self.rows)
         lanes = range(group * self.size, (group + 1) * self.size)
-        m.submodules[f"selector_{row}_{column}"] = selector = Selector(self.size)
+        m.submodules[f"selector_{self.row}_{column}"] = selector = Selector(self.size)
         first = column // 8 * self.planes
-        bit = Value.cast(byte)[column % 8]
+        loads, bit = self.loads[column], self.byte[column % 8]
         m.d.comb += [
-            selector.swap.eq(swap),
+            selector.swap.eq(self.swap),
             selector.plane_enable.eq(Mux(loads, -1, self.enables[first : first + self.planes])),
             selector.plane_bits.eq(Mux(loads, place, bit.replicate(self.planes))),
             *(
-                selector.wires[n].eq(self._tap(m, lane, row + column))
+                selector.wires[n].eq(self._tap(m, lane, self.row + column + 1))
                 for n, lane in enumerate(lanes)
             ),
         ]
+        self.swap = late_swap
         return selector.activation
 
     def _tap(self, m: Module, lane: int, cycles: int) -> Value:

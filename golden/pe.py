@@ -18,6 +18,7 @@ KINDS: dict[str, tuple[tuple[int, str], ...]] = {
     "int4": ((4, "int"),),
     "fp4": ((4, "e2m1"),),
     "ternary": ((2, "ternary"),),
+    "switchable": ((8, "int"), (4, "int"), (2, "int")),
 }
 
 #: Twice the values of FP4 without sign: 0, 0.5, 1, 1.5, 2, 3, 4, 6.

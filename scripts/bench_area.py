@@ -12,7 +12,6 @@ from records import Measurement, main
 
 from celosia.cli.synthesize import synthesize_board, synthesize_core
 from celosia.config import PRESETS
-from celosia.cores.pe_kinds import KINDS
 from celosia.errors import CheckFailed
 from celosia.platforms.boards import BOARDS
 
@@ -21,30 +20,51 @@ CHIP = BOARDS[BOARD]
 SEEDS = 2
 
 
-#: Of each kind of element: LUT4 per MAC at most, and MHz at least.
-TARGETS = {
-    "multiply": (22, 140),
-    "packed": (24, 135),
-    "ternary": (20, 150),
-    "int4": (60, None),
-    "fp4": (60, None),
+#: Arrays by name: kind of element, M of N:M sparsity, MACs of an element a cycle, and LUT4 per MAC
+#: at most. A switchable element is to take with int8 weights what two of the kind int4 may take,
+#: with int4 what one may, and with int2 half of that. A selector of one of four adds 20 LUT4 to an
+#: element.
+ARRAYS = {
+    "multiply": ("multiply", 1, 1, 22),
+    "packed": ("packed", 1, 2, 24),
+    "packed.int8": ("packed", 1, 1, None),
+    "ternary": ("ternary", 1, 1, 20),
+    "int4": ("int4", 1, 1, 60),
+    "fp4": ("fp4", 1, 1, 60),
+    "switchable.int8": ("switchable", 1, 1, 120),
+    "switchable.int4": ("switchable", 1, 2, 60),
+    "switchable.int2": ("switchable", 1, 4, 30),
+    "multiply.m4": ("multiply", 4, 1, 42),
+    "packed.m4": ("packed", 4, 2, 34),
+}
+#: MHz at least.
+CLOCKS = {
+    "multiply": 140,
+    "packed": 135,
+    "ternary": 150,
+    "int4": None,
+    "fp4": None,
+    "switchable": 150,
+    "multiply.m4": 140,
+    "packed.m4": 135,
 }
 
 
 @cache
-def array(kind: str) -> dict[str, float]:
-    """Measure the 8x8 array alone: LUTs with those in carry cells, and clock.
+def array(kind: str, sparsity: int) -> dict[str, Any]:
+    """Measure the 8x8 array alone: LUTs with those in carry cells, and clock."""
+    config = PRESETS["small"].replace(sparsity=sparsity)
+    return synthesize_core("systolic", config, pe=kind, seeds=SEEDS, progress=print)
 
-    An element that forms two products with weights of 4 bits counts as two MACs.
-    """
-    config = PRESETS["small"]
-    result = synthesize_core("systolic", config, pe=kind, seeds=SEEDS, progress=print)
-    macs = config.multipliers * len(KINDS[kind].products)
+
+def per_mac(kind: str, sparsity: int, count: int) -> dict[str, float]:
+    """Return what an array takes for each of the `count` MACs of an element."""
+    result = array(kind, sparsity)
+    macs = PRESETS["small"].multipliers * count
     return {
         "lut4_per_mac": round(result["comb"] / macs, 2),
         "ff_per_mac": round(result["FF"] / macs, 2),
         "multipliers_per_mac": result["MULT18X18D"] / macs,
-        "fmax": result["fmax_mhz"],
     }
 
 
@@ -71,29 +91,24 @@ def of_board(name: str, unit: str, target: float, limit: float | None, *keys: st
     return Measurement(name, target, limit, unit, "ulx3s", partial(figure, board, *keys))
 
 
-def of_array(kind: str) -> list[Measurement]:
-    """Return the measurements of an array of one kind."""
-    luts, clock = TARGETS[kind]
-    measure = partial(array, kind)
-    others = ("ff_per_mac", "multipliers_per_mac")
-    return [
-        Measurement(
-            f"area.pe.{kind}.lut4_per_mac",
-            luts,
-            None,
-            "LUT4/MAC",
-            "small",
-            partial(figure, measure, "lut4_per_mac", *others),
-        ),
-        Measurement(
-            f"fmax.pe.{kind}", clock, None, "MHz", "small", partial(figure, measure, "fmax")
-        ),
-    ]
+def of_arrays() -> list[Measurement]:
+    """Return the measurements of arrays of all kinds."""
+    keys = ("lut4_per_mac", "ff_per_mac", "multipliers_per_mac")
+    found = []
+    for name, (kind, sparsity, count, luts) in ARRAYS.items():
+        figures = partial(figure, partial(per_mac, kind, sparsity, count), *keys)
+        name = f"area.pe.{name}.lut4_per_mac"
+        found.append(Measurement(name, luts, None, "LUT4/MAC", "small", figures))
+    for name, clock in CLOCKS.items():
+        kind, _, sparsity = name.partition(".m")
+        figures = partial(figure, partial(array, kind, int(sparsity or 1)), "fmax_mhz")
+        found.append(Measurement(f"fmax.pe.{name}", clock, None, "MHz", "small", figures))
+    return found
 
 
 #: A board's target is to fit.
 MEASUREMENTS = [
-    *(one for kind in TARGETS for one in of_array(kind)),
+    *of_arrays(),
     of_board("fmax.ulx3s", "MHz", CHIP.frequency, None, "fmax_mhz", "critical_path"),
     of_board("area.ulx3s.lut", "LUT4", CHIP.luts, CHIP.luts, "TRELLIS_COMB", "modules"),
     of_board("area.ulx3s.ff", "FF", CHIP.flip_flops, CHIP.flip_flops, "FF"),

@@ -46,8 +46,8 @@ async def every_index_follows_every_other(dut):
         # The planes change in the very cycle of the swap: they must not be taken yet.
         noise = random.randrange(M)
         *wires, chosen = await present(dut, True, noise, random.getrandbits(1))
+        assert active is None or chosen == wires[active]
         active = following
-        assert chosen == wires[active]
         *wires, chosen = await present(dut, False, 0, random.getrandbits(1))
         assert chosen == wires[active]
 
@@ -61,13 +61,13 @@ async def index_changes_only_when_told(dut):
     for _ in range(3000):
         swap, enable, bit = random.random() < 0.2, random.randrange(M), random.getrandbits(1)
         enable = enable if random.random() < 0.3 else 0
-        if swap:
-            active = list(shadow)
-        for plane in range(PLANES):
-            shadow[plane] = bit if enable >> plane & 1 else shadow[plane]
         *wires, chosen = await present(dut, swap, enable, bit)
         if None not in active:
             index = int("".join(map(str, reversed(active))), 2)
             assert chosen == wires[index]
             checked += 1
+        if swap:
+            active = list(shadow)
+        for plane in range(PLANES):
+            shadow[plane] = bit if enable >> plane & 1 else shadow[plane]
     assert checked > 2000

@@ -97,7 +97,7 @@ class Latencies:
         # The denominator waits for the sum of the probabilities: two levels of a tree a cycle.
         total = -(-columns // 2) + split
         return cls(
-            array=config.rows + config.columns + 2,
+            array=config.rows + config.columns + 2 + (config.sparsity > 1),
             scaler=3 if config.products > 1 else 0,
             softmax=softmax,
             reciprocal=softmax + total + 2 + RECIPROCAL,
