@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_rounding import layer
 
+from celosia.compiler import pruning
 from celosia.compiler.pruning import best_patterns, damped, partners, prune_blocks
 from celosia.compiler.rounding import output_error
 
@@ -81,6 +82,29 @@ def test_blocks_that_matter_stay():
     ours = output_error(weight, found, hessian)
     assert ours < 0.3 * output_error(weight, plain, hessian)
     assert ours < 0.8 * output_error(weight, adapted(weight, damped(hessian), kept), hessian)
+
+
+def test_one_block_is_the_best_one():
+    weight, hessian = layer(outputs=24, inputs=64)
+    full = damped(hessian)
+    _, kept = prune_blocks(weight, hessian, (8, 16), 1 / 12)
+
+    def cost(i, j):
+        without = np.ones(weight.shape, bool)
+        without[8 * i : 8 * i + 8, 16 * j : 16 * j + 16] = False
+        error = weight - adapted(weight, full, without)
+        return ((error @ full) * error).sum()
+
+    i, j = min(((i, j) for i in range(3) for j in range(4)), key=lambda at: cost(*at))
+    assert (~kept).sum() == 128 and not kept[8 * i : 8 * i + 8, 16 * j : 16 * j + 16].any()
+
+
+def test_rounds_make_it_better(monkeypatch):
+    weight, hessian = layer(outputs=32, inputs=64)
+    default = output_error(weight, prune_blocks(weight, hessian, (4, 4), 0.5)[0], hessian)
+    monkeypatch.setattr(pruning, "ROUNDS", 1)
+    once = output_error(weight, prune_blocks(weight, hessian, (4, 4), 0.5)[0], hessian)
+    assert default < 0.9 * once
 
 
 def test_without_moments_magnitude_counts():

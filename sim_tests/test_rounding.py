@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from celosia.compiler import rounding
-from celosia.compiler.pruning import damped, partners
+from celosia.compiler.pruning import best_patterns, damped, partners
 from celosia.compiler.rounding import nearest_code, output_error, round_weights
 from celosia.compiler.rounding_sweep import (
     Sparsity,
@@ -12,6 +12,7 @@ from celosia.compiler.rounding_sweep import (
     descend_patterns,
     descend_steps,
     sweep,
+    sweep_order,
 )
 from celosia.compiler.weight_format import CODES, WeightFormat
 
@@ -161,20 +162,28 @@ def test_empty_groups_leave_the_others_their_steps(guided):
 def test_passes_make_it_better(format, pair, monkeypatch):
     weight, hessian = layer(outputs=48)
     errors = []
+    default = output_error(
+        weight, round_weights(weight, format, hessian, pair=pair).real(format.group), hessian
+    )
     for passes in (0, 1, 4):
         monkeypatch.setattr(rounding, "PASSES", passes)
         found = round_weights(weight, format, hessian, pair=pair).real(format.group)
         errors.append(output_error(weight, found, hessian))
     assert errors[1] < 0.97 * errors[0] and errors[2] < errors[1]
+    assert default < 0.97 * errors[0]
+    monkeypatch.setattr(rounding, "descend_patterns", lambda *_: None)
+    found = round_weights(weight, format, hessian, pair=pair).real(format.group)
+    assert errors[2] < 0.98 * output_error(weight, found, hessian)
 
 
+@pytest.mark.parametrize("coarseness", [0.4, 3.0])
 @pytest.mark.parametrize("pair", [0, 4])
-def test_descent_keeps_its_gradient_and_never_gets_worse(pair):
+def test_descent_keeps_its_gradient_and_never_gets_worse(pair, coarseness):
     weight, hessian = layer(outputs=24, inputs=72)
     full, exact = damped(hessian), weight.T.copy()
     nearest = nearest_code("int4")
     groups = [slice(s, s + 24) for s in range(0, 72, 24)]
-    steps = np.full((3, 24), 0.4)
+    steps = np.full((3, 24), coarseness)
     allowed = np.random.default_rng(2).random(exact.shape) < 0.9
     sparsity = Sparsity(2, 4, partners(24, pair), allowed)
     kept = allowed.copy()
@@ -203,3 +212,64 @@ def test_descent_keeps_its_gradient_and_never_gets_worse(pair):
         assert after <= after_patterns * (1 + 1e-12)
         assert after_patterns <= after_steps * (1 + 1e-12) <= before * (1 + 2e-12)
         before = after
+
+
+def swept(weight, hessian, steps, nearest, order, keep, run):
+    """Sweep by the book: the Hessian of the inputs that are left is inverted for every input."""
+    left, codes = weight.copy(), np.zeros_like(weight)
+    kept = np.ones(weight.shape, bool)
+    for position, column in enumerate(order):
+        rest = order[position:]
+        inverse = np.linalg.inv(hessian[np.ix_(rest, rest)])
+        if keep < run and position % run == 0:
+            some = rest[:run]
+            kept[some] = best_patterns(
+                left[some], inverse[:run, :run], keep, partners(weight.shape[1], 0)
+            )
+        codes[column] = np.where(kept[column], nearest(left[column] / steps[column]), 0)
+        error = (left[column] - codes[column] * steps[column]) / inverse[0, 0]
+        left[rest] -= inverse[:, :1] * error
+    return codes, kept
+
+
+@pytest.mark.parametrize(("keep", "run"), [(1, 1), (2, 4), (2, 8)])
+def test_sweep_is_by_the_book(keep, run):
+    weight, hessian = layer(outputs=7, inputs=146)
+    full, exact = damped(hessian), weight.T.copy()
+    steps = np.random.default_rng(3).uniform(0.2, 0.4, exact.shape)
+    nearest, order = nearest_code("int4"), sweep_order(full, run)
+    assert sorted(order) == list(range(146))
+    wanted, pattern = swept(exact, full, steps, nearest, order, keep, run)
+    kept = np.ones(exact.shape, bool)
+    sparsity = Sparsity(keep, run, partners(7, 0), kept.copy()) if keep < run else None
+    found = sweep(exact, full, steps, nearest, kept, sparsity)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(kept, pattern)
+
+
+def test_the_strongest_inputs_go_first():
+    strength = np.array([1, 9, 1, 1, 5, 5, 5, 5, 20])
+    np.testing.assert_array_equal(sweep_order(np.diag(strength), 1)[:2], [8, 1])
+    np.testing.assert_array_equal(sweep_order(np.diag(strength), 4), [0, 1, 2, 3, 4, 5, 6, 7, 8])
+
+
+def test_clipping_spares_the_inputs_that_matter(monkeypatch):
+    monkeypatch.setattr(rounding, "PASSES", 0)
+    weight, _ = layer()
+    hessian = np.diag(np.where(np.arange(64) % 16 == 3, 1e4, 1.0))
+    format = WeightFormat("int4", 16)
+    plain, spared = (
+        np.square(round_weights(weight, format, h).real(16) - weight)[:, 3::16].mean()
+        for h in (None, hessian)
+    )
+    assert spared < 0.3 * plain
+
+
+@pytest.mark.parametrize("format", [WeightFormat("int4"), WeightFormat("ternary", 16)])
+def test_no_other_scale_of_a_channel_is_better(format):
+    weight, hessian = layer()
+    found = round_weights(weight, format, hessian).real(format.group)
+    full = damped(hessian)
+    best = ((weight @ full) * found).sum(axis=1) / ((found @ full) * found).sum(axis=1)
+    np.testing.assert_allclose(best, 1, atol=0.05)
+    assert np.abs(best - 1).mean() < 0.012

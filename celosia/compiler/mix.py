@@ -259,14 +259,18 @@ def mix_within(
     ModelError
         If that is not found.
     """
-    allowed = most_error
+    finest = sum(min(option.error for option in several) for several in options.values())
+    allowed = max(most_error, finest)
     reached = np.inf
     for _ in range(TRIALS):
         mix = choose_mix(options, most_error=allowed)
         reached = measure(mix.formats)
         if reached <= most_error:
             return mix, reached
+        if allowed == finest:
+            break
         allowed = min(allowed, mix.error) * max(0.9 * most_error / reached, 0.25)
+        allowed = max(allowed, finest)
     raise ModelError(
         f"automatic mix: an error of {most_error:.6g} is not reached, the last one was "
         f"{reached:.6g}; lower accuracy or allow finer formats"

@@ -9,7 +9,7 @@
     group = 32
 
     [[layers]]
-    match = "block0.v"
+    match = "*.down"
     sparsity = "2:4"
 
 The last entry that matches a layer wins, as in .gitignore, so exceptions stand below the rule that
