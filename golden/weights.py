@@ -109,7 +109,7 @@ def _tiles(
     return sparse
 
 
-def _nibbles(code: Code, nibbles: NDArray[np.uint8]) -> IntArray:
+def _nibbles(code: Code, nibbles: NDArray[np.integer]) -> IntArray:
     """Return what words of 4 bits stand for."""
     words = nibbles.astype(np.int64)
     if code is Code.INT4:

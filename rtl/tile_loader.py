@@ -268,7 +268,7 @@ class TileLoader(wiring.Component):
         ]
 
         # Later stages: the column's number follows its data.
-        late = delayed(m, now, quantiser.latency, "late")
+        late = columns.step_layout(delayed(m, Value.cast(now), quantiser.latency, "late"))
         m.d.comb += [
             self.load.valid.eq(quantiser.o.valid & (late.kind == TilePart.COLUMN)),
             self.load.column.eq(late.column),

@@ -168,9 +168,9 @@ class _DecoderPlacer(Placer):
         main = self.spread(part.main, shape.heads, width)
         outliers = part.outliers
         if outliers is not None:
-            outliers = np.zeros((shape.heads, width), bool)
-            outliers[:, : shape.head_dim] = part.outliers.reshape(shape.heads, shape.head_dim)
-            outliers = outliers.ravel()
+            whole = np.zeros((shape.heads, width), bool)
+            whole[:, : shape.head_dim] = outliers.reshape(shape.heads, shape.head_dim)
+            outliers = whole.ravel()
         return self.product(QuantisedProduct(main, rest, part.wide, outliers))
 
     def rms(self, part: QuantisedNorm) -> PlacedNorm:

@@ -101,7 +101,8 @@ class TiledFormat:
         there = np.ones((n_tiles, k_tiles), bool)
         skips: tuple[int, ...] = ()
         if self.format.blocks:
-            skips = tuple(self._skip(one) for one in tiles.any(axis=(2, 3, 4)))
+            used = np.any(tiles, axis=(2, 3, 4))
+            skips = tuple(self._skip(used[tile]) for tile in range(n_tiles))
             for index, skip in enumerate(skips):
                 there[index] = [not skip >> k // shape.run & 1 for k in range(k_tiles)]
         index = None
