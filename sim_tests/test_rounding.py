@@ -176,12 +176,12 @@ def test_passes_make_it_better(format, pair, monkeypatch):
     assert errors[2] < 0.98 * output_error(weight, found, hessian)
 
 
-@pytest.mark.parametrize("coarseness", [0.4, 3.0])
+@pytest.mark.parametrize(("code", "coarseness"), [("int4", 0.4), ("ternary", 2.0)])
 @pytest.mark.parametrize("pair", [0, 4])
-def test_descent_keeps_its_gradient_and_never_gets_worse(pair, coarseness):
+def test_descent_keeps_its_gradient_and_never_gets_worse(pair, code, coarseness):
     weight, hessian = layer(outputs=24, inputs=72)
     full, exact = damped(hessian), weight.T.copy()
-    nearest = nearest_code("int4")
+    nearest = nearest_code(code)
     groups = [slice(s, s + 24) for s in range(0, 72, 24)]
     steps = np.full((3, 24), coarseness)
     allowed = np.random.default_rng(2).random(exact.shape) < 0.9
@@ -198,7 +198,7 @@ def test_descent_keeps_its_gradient_and_never_gets_worse(pair, coarseness):
         for one in range(24):
             together = runs[:, :, sparsity.sets == one].any(axis=2)
             assert together.sum(axis=1).max(initial=0) <= 2
-        return (rest * (full @ rest)).sum()
+        return np.bincount(sparsity.sets, (rest * (full @ rest)).sum(axis=0))
 
     before = loss()
     for _ in range(3):
@@ -209,8 +209,10 @@ def test_descent_keeps_its_gradient_and_never_gets_worse(pair, coarseness):
         after_patterns = loss()
         descend(full, wide, nearest, kept, codes, gradient)
         after = loss()
-        assert after <= after_patterns * (1 + 1e-12)
-        assert after_patterns <= after_steps * (1 + 1e-12) <= before * (1 + 2e-12)
+        # For every set of channels by itself.
+        assert (after <= after_patterns * (1 + 1e-9)).all()
+        assert (after_patterns <= after_steps * (1 + 1e-9)).all()
+        assert (after_steps <= before * (1 + 1e-9)).all()
         before = after
 
 
@@ -265,11 +267,10 @@ def test_clipping_spares_the_inputs_that_matter(monkeypatch):
     assert spared < 0.3 * plain
 
 
-@pytest.mark.parametrize("format", [WeightFormat("int4"), WeightFormat("ternary", 16)])
+@pytest.mark.parametrize("format", [WeightFormat("int4"), WeightFormat("ternary")])
 def test_no_other_scale_of_a_channel_is_better(format):
     weight, hessian = layer()
     found = round_weights(weight, format, hessian).real(format.group)
     full = damped(hessian)
     best = ((weight @ full) * found).sum(axis=1) / ((found @ full) * found).sum(axis=1)
-    np.testing.assert_allclose(best, 1, atol=0.05)
-    assert np.abs(best - 1).mean() < 0.012
+    assert np.abs(best - 1).mean() < 0.002
