@@ -133,6 +133,32 @@ OUTSIDE = {
 }
 
 
+def test_scales_wait_for_room(tmp_path):
+    """Many rows and few columns: more groups are on their way to the sums than there is room."""
+    config = SQUARE.replace(
+        rows=32, columns=4, pe="packed", memory_width=32, attention_rows=4, vector_lanes=4
+    )
+    lanes, tiles = config.lanes, 40
+    move = {"address": 0x1000, "pitch": 2 * lanes * tiles, "rows": 1, "words": tiles}
+    entries = {"space": Space.PARAMETERS, "address": 0x1C00, "rows": 1, "words": 16}
+    product = {"m": 1, "n": 16, "k_tiles": tiles, "x_stride": tiles, "y_base": 256, "y_stride": 8}
+    product |= {"y_slot": 4, "w_address": 0x3000, "code": 1, "group": 1}
+    result = {"address": 0x2000, "pitch": 2 * lanes, "rows": 1, "words": 1, "base": 256}
+    program = [
+        Instruction(Opcode.LOAD, move | {"stride": tiles}),
+        Instruction(Opcode.LOAD, entries),
+        Instruction(Opcode.MATMUL, product, Flag.WEIGHTS_IN_MEMORY),
+        Instruction(Opcode.STORE, result | {"stride": 8}),
+        HALT,
+    ]
+    image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    parameters = np.tile(np.array([1 << 14, 20, 0, 0], "<u2"), 16).view(np.uint8)
+    image[0x1C00 : 0x1C00 + len(parameters)] = parameters
+    code = assemble(insert_tokens(program, config))
+    image[: len(code)] = np.frombuffer(code, np.uint8)
+    assert run(config, [image], tmp_path) == 1
+
+
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_faults(name, tmp_path):
     # A good program runs after the fault: the machine starts afresh.
