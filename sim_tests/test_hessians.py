@@ -1,5 +1,6 @@
 """Moments of what every matrix multiplies, against the rows themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
@@ -67,32 +68,33 @@ def test_moments_are_those_of_the_rows(name, monkeypatch):
         x = np.concatenate([np.atleast_2d(part) for part in rows[layer]])
         scale = np.abs(x).max()
         np.testing.assert_allclose(moments.second, x.T @ x / len(x), atol=2e-5 * scale**2)
-        np.testing.assert_allclose(moments.mean, x.mean(axis=0), atol=2e-5 * scale)
+        np.testing.assert_allclose(moments.peak, np.abs(x).max(axis=0), atol=2e-5 * scale)
 
 
-def test_cross_moments_need_the_exact_model():
+def test_a_block_in_two_places_is_rounded_by_both():
     model = load_model("mathformer-add")
+    twice = replace(model, blocks=model.blocks * 2)
     samples = inputs(model)
-    weight = named_linears(model)["block0.v"].weight
-    changed = replace_weights(model, {"block0.v": np.roll(weight, 3, axis=0)})
-    found = find_moments(changed, samples, ["block0.o"], exact=model)["block0.o"]
-    rows, right = seen(changed, samples), seen(model, samples)
-    for each, one in ((rows, changed), (right, model)):
-        for sample in samples:
-            reference_decoder.forward(one, sample, product=each[1])
-    x, y = (np.concatenate(each[0]["block0.o"]) for each in (rows, right))
-    np.testing.assert_allclose(found.cross, x.T @ y / len(x), atol=1e-4 * np.abs(x).max() ** 2)
-    np.testing.assert_allclose(found.exact_mean, y.mean(axis=0), atol=1e-4)
-    assert np.abs(found.cross - found.second).max() > 1e-3 * np.abs(x).max() ** 2
+    rows, product = seen(twice, samples)
+    for sample in samples:
+        reference_decoder.forward(twice, sample, product=product)
+    found = find_moments(twice, samples)
+    for what in ("q", "o", "down"):
+        x = np.concatenate(rows[f"block1.{what}"])  # of both, which are one object
+        scale = np.abs(x).max()
+        for block in ("block0", "block1"):
+            moments = found[f"{block}.{what}"]
+            np.testing.assert_allclose(moments.second, x.T @ x / len(x), atol=2e-5 * scale**2)
+            np.testing.assert_allclose(moments.peak, np.abs(x).max(axis=0), atol=2e-5 * scale)
 
 
 def test_division_of_columns():
     model = load_model("mathformer-add")
     moments = find_moments(model, inputs(model), ["block0.q"])["block0.q"]
-    factors = np.geomspace(0.1, 5, len(moments.mean))
+    factors = np.geomspace(0.1, 5, len(moments.peak))
     found = moments.divided(factors)
     np.testing.assert_allclose(found.second * factors * factors[:, None], moments.second)
-    np.testing.assert_allclose(found.mean * factors, moments.mean)
+    np.testing.assert_allclose(found.peak * factors, moments.peak)
 
 
 def test_a_sample_is_needed():

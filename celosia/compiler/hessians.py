@@ -6,7 +6,7 @@ its tap sums the moments up; nothing of a sample is kept.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,32 +27,16 @@ class Moments:
     ----------
     second : (in, in) float64
         `XᵀX / n`, the Hessian.
-    mean : (in,) float64
-        Mean of the rows.
-    cross : (in, in) float64
-        `XᵀY / n`, with Y the rows of the exact model, where X may be those of a rounded one.
-    exact_mean : (in,) float64
-        Mean of Y.
     peak : (in,) float64
         Largest magnitude of each column of X.
     """
 
     second: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    exact_mean: NDArray[np.float64]
     peak: NDArray[np.float64]
 
     def divided(self, factors: NDArray[np.floating]) -> "Moments":
         """Return the moments of rows whose columns are divided by factors, as smoothing does."""
-        both = np.outer(factors, factors)
-        return Moments(
-            self.second / both,
-            self.mean / factors,
-            self.cross / both,
-            self.exact_mean / factors,
-            self.peak / np.abs(factors),
-        )
+        return Moments(self.second / np.outer(factors, factors), self.peak / np.abs(factors))
 
 
 class _Sum:
@@ -61,25 +45,19 @@ class _Sum:
     def __init__(self, width: int) -> None:
         self.count = 0
         self.second = np.zeros((width, width), dtype=np.float32)
-        self.mean = np.zeros(width)
         self.peak = np.zeros(width)
 
-    def add(self, rows: NDArray[np.floating], exact: NDArray[np.floating]) -> None:
+    def add(self, rows: NDArray[np.floating]) -> None:
         self.count += len(rows)
-        self.second += rows.T @ exact
-        self.mean += exact.sum(axis=0)
+        self.second += rows.T @ rows
         self.peak = np.maximum(self.peak, np.abs(rows).max(axis=0))
 
-    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.second.astype(np.float64) / self.count, self.mean / self.count
+    def moments(self) -> Moments:
+        return Moments(self.second.astype(np.float64) / self.count, self.peak)
 
 
 def find_moments(
-    model: Model,
-    samples: Iterable[NDArray],
-    names: Iterable[str] | None = None,
-    *,
-    exact: Model | None = None,
+    model: Model, samples: Iterable[NDArray], names: Iterable[str] | None = None
 ) -> dict[str, Moments]:
     """Run the float reference on samples and return the moments of the matrices' inputs.
 
@@ -92,8 +70,6 @@ def find_moments(
     names : iterable of str, optional
         Matrices, by their names; all by default. Those that multiply the same tensor share one
         object.
-    exact : Encoder or Decoder, optional
-        The model that `model` stands for, if some weights of that are rounded already.
 
     Raises
     ------
@@ -103,23 +79,14 @@ def find_moments(
     reads = sources(model)
     reads = reads if names is None else {name: reads[name] for name in names}
     wanted = set(reads.values())
-    own: dict[str, _Sum] = {}
-    crossed: dict[str, _Sum] = {}
+    sums: dict[str, _Sum] = {}
     for sample in samples:
-        rows = _tensors(model, sample, wanted)
-        right = rows if exact is None else _tensors(exact, sample, wanted)
-        for tensor, values in rows.items():
-            own.setdefault(tensor, _Sum(values.shape[1])).add(values, values)
-            if exact is not None:
-                crossed.setdefault(tensor, _Sum(values.shape[1])).add(values, right[tensor])
-    if not own:
+        for tensor, rows in _tensors(model, sample, wanted).items():
+            sums.setdefault(tensor, _Sum(rows.shape[1])).add(rows)
+    if not sums:
         raise ModelError(f"{model.name}: calibration needs at least one input; give a sample")
-    found: dict[str, Moments] = {}
-    for tensor in list(own):  # let go of one after the other
-        first = own[tensor].moments()
-        second = first if exact is None else crossed[tensor].moments()
-        found[tensor] = Moments(*first, *second, own[tensor].peak)
-        del own[tensor]
+    # Lets go of one sum after the other.
+    found = {tensor: sums.pop(tensor).moments() for tensor in list(sums)}
     return _merged(model, {name: found[tensor] for name, tensor in reads.items()})
 
 
@@ -150,11 +117,7 @@ def _merged(model: Model, found: dict[str, Moments]) -> dict[str, Moments]:
     for several in places.values():
         if len(several) > 1:
             every = [found[name] for name in several]
-            mean = Moments(
-                *(
-                    np.mean([getattr(one, field.name) for one in every], axis=0)
-                    for field in fields(Moments)
-                )
-            )
-            found |= dict.fromkeys(several, mean)
+            second = np.mean([one.second for one in every], axis=0)
+            peak = np.max([one.peak for one in every], axis=0)
+            found |= dict.fromkeys(several, Moments(second, peak))
     return found
