@@ -89,6 +89,7 @@ def test_stored_bits():
     assert stored_bits(WeightFormat("int8", 0, (2, 4))) == 5
     assert stored_bits(WeightFormat("int8", 0, (4, 8)), 8) == 5.5
     assert stored_bits(WeightFormat("int8", 0, (1, 4))) == 5
+    assert stored_bits(WeightFormat("int4", 16, blocks=0.5)) == 2.25
 
 
 def test_the_whole_model_counts():
@@ -106,7 +107,7 @@ def test_the_whole_model_counts():
     mix, error = mix_within(options, allowed, lambda formats: measure(formats, 3.0))
     assert 0.3 * allowed < error <= allowed and error == pytest.approx(3 * mix.error)
     # At the last the finest of all, though the errors do not add up to as little.
-    allowed = 0.9 * errors[0]
+    allowed = 0.55 * errors[0]
     mix, error = mix_within(options, allowed, lambda formats: measure(formats, 0.5))
     assert mix.error == pytest.approx(errors[0]) and error <= allowed
     with pytest.raises(ModelError, match="automatic mix"):
@@ -127,15 +128,19 @@ def test_sensitivity(name):
     measure = model_error(model, samples)
     assert measure(model) == pytest.approx(0, abs=1e-6)
     formats = dict.fromkeys(layers, FORMATS)
-    proxy = sensitivity(model, formats, moments)
-    whole = sensitivity(model, formats, moments, measure=measure)
+
+    def rounded(name, format):
+        return round_weights(linears[name].weight, format, moments[name].second, pair=4)
+
+    proxy = sensitivity(model, formats, moments, rounded)
+    whole = sensitivity(model, formats, moments, rounded, measure=measure)
     assert list(proxy) == list(whole) == layers
     for layer in layers:
         weight = linears[layer].weight
         for format, cheap, dear in zip(FORMATS, proxy[layer], whole[layer], strict=True):
-            rounded = round_weights(weight, format, moments[layer].second).real(format.group)
-            assert cheap.error == output_error(weight, rounded, moments[layer].second)
-            assert dear.error == measure(replace_weights(model, {layer: rounded}))
+            real = rounded(layer, format).real(format.group)
+            assert cheap.error == output_error(weight, real, moments[layer].second)
+            assert dear.error == measure(replace_weights(model, {layer: real}))
             assert cheap.bytes == dear.bytes == weight.size * stored_bits(format) / 8
         assert proxy[layer][0].error < proxy[layer][1].error < proxy[layer][2].error
     harm = [sum(options[i].error for options in whole.values()) for i in range(3)]

@@ -12,9 +12,8 @@ from celosia.compiler.hessians import Moments, find_moments
 from celosia.compiler.layers import Model, named_linears, replace_weights
 from celosia.compiler.mix import choose_mix, mix_within, model_error, sensitivity
 from celosia.compiler.recipe import Abilities, Recipe, load_recipe, parse_recipe
-from celosia.compiler.rounding import round_weights
 from celosia.compiler.rounding_samples import rounding_samples
-from celosia.compiler.weight_format import WeightFormat
+from celosia.compiler.weight_format import RoundedWeights, WeightFormat
 from celosia.compiler.weights import NEAREST, WeightRounder
 from celosia.config import MachineConfig
 from celosia.errors import ModelError
@@ -110,23 +109,22 @@ def _mixed(
     assert auto is not None
     measure = model_error(model, samples)
     allowed = dict.fromkeys(names, auto.formats)
-    pair = config.columns
-    options = sensitivity(
-        model, allowed, moments, measure=measure, pair=pair, most=max(config.sparsity, 4)
-    )
     linears = named_linears(model)
+
+    def rounded(name: str, format: WeightFormat) -> RoundedWeights:
+        return WeightRounder({name: format}, moments, config).round(name, linears[name])
+
+    most = max(config.sparsity, 4)
+    options = sensitivity(model, allowed, moments, rounded, measure=measure, most=most)
     if auto.mean_bits is not None:
         weights = sum(linears[name].weight.size for name in names)
         return choose_mix(options, most_bytes=auto.mean_bits * weights / 8).formats
 
     def whole(formats: Mapping[str, WeightFormat]) -> float:
-        rounded = {
-            name: round_weights(linears[name].weight, format, moments[name].second, pair=pair).real(
-                format.group
-            )
-            for name, format in formats.items()
+        weights = {
+            name: rounded(name, format).real(format.group) for name, format in formats.items()
         }
-        return measure(replace_weights(model, rounded))
+        return measure(replace_weights(model, weights))
 
     assert auto.accuracy is not None
     mix, _ = mix_within(options, 1 - auto.accuracy, whole)

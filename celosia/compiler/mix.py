@@ -17,8 +17,8 @@ from celosia.compiler.hessians import Moments
 from celosia.compiler.layers import Model, named_linears, replace_weights
 from celosia.compiler.precision import log_softmax
 from celosia.compiler.recipe import describe
-from celosia.compiler.rounding import output_error, round_weights
-from celosia.compiler.weight_format import CODES, WeightFormat
+from celosia.compiler.rounding import output_error
+from celosia.compiler.weight_format import CODES, RoundedWeights, WeightFormat
 from celosia.errors import ModelError
 from celosia.golden import reference, reference_decoder
 
@@ -68,7 +68,7 @@ class Mix:
 
 
 def stored_bits(format: WeightFormat, most: int = 4) -> float:
-    """Return the bits of memory that a weight takes, those that sparsity drops counting too.
+    """Return the bits of memory that a weight takes, those that are dropped counting too.
 
     A sparse tile has room for half of the weights, and beside each an index into `most`, the M of
     the machine; with 4 bits two channels share it.
@@ -77,7 +77,7 @@ def stored_bits(format: WeightFormat, most: int = 4) -> float:
     if format.sparsity[1] > 1:
         index = (most - 1).bit_length()
         bits = (bits + (index / 2 if bits == 4 else index)) / 2
-    return bits + (8 / format.group if format.group else 0)
+    return (bits + (8 / format.group if format.group else 0)) * (1 - format.blocks)
 
 
 def model_error(model: Model, samples: Sequence[NDArray]) -> Callable[[Model], float]:
@@ -115,9 +115,9 @@ def sensitivity(
     model: Model,
     formats: Mapping[str, Sequence[WeightFormat]],
     moments: Mapping[str, Moments],
+    rounded: Callable[[str, WeightFormat], RoundedWeights],
     *,
     measure: Callable[[Model], float] | None = None,
-    pair: int = 0,
     most: int = 4,
 ) -> dict[str, list[Option]]:
     """Measure what each format costs each layer.
@@ -130,23 +130,25 @@ def sensitivity(
         What each layer may get, by its name.
     moments : mapping of str to Moments
         Of the layers' inputs.
+    rounded : callable
+        Rounds a layer, by its name, to a format.
     measure : callable, optional
         Error of a model, as from `model_error`. Without it what counts is the error of the
         layer's output relative to that output: much quicker, but blind to what becomes of it.
-    pair, most : int
-        As in `round_weights` and `stored_bits`.
+    most : int
+        As in `stored_bits`.
     """
     linears = named_linears(model)
     found: dict[str, list[Option]] = {}
     for name, allowed in formats.items():
-        weight, hessian = linears[name].weight, moments[name].second
+        weight = linears[name].weight
         options = []
         for format in allowed:
-            rounded = round_weights(weight, format, hessian, pair=pair).real(format.group)
+            real = rounded(name, format).real(format.group)
             if measure is None:
-                error = output_error(weight, rounded, hessian)
+                error = output_error(weight, real, moments[name].second)
             else:
-                error = measure(replace_weights(model, {name: rounded}))
+                error = measure(replace_weights(model, {name: real}))
             options.append(Option(format, weight.size * stored_bits(format, most) / 8, error))
         found[name] = options
     return found
