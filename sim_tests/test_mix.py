@@ -110,6 +110,10 @@ def test_the_whole_model_counts():
     allowed = 0.55 * errors[0]
     mix, error = mix_within(options, allowed, lambda formats: measure(formats, 0.5))
     assert mix.error == pytest.approx(errors[0]) and error <= allowed
+    allowed = 1.5 * errors[0]
+    assert 1.45 * choose_mix(options, most_error=allowed).error > allowed
+    mix, error = mix_within(options, allowed, lambda formats: measure(formats, 1.49))
+    assert mix.error == pytest.approx(errors[0]) and error <= allowed
     with pytest.raises(ModelError, match="automatic mix"):
         mix_within(options, 3 * errors[0], lambda formats: 1e9)
 

@@ -98,8 +98,7 @@ def round_weights(
             return np.where(step > 0, step, scale)
         return np.clip(np.rint(step / scale), 1, LARGEST) * scale
 
-    # A group of zeros may still take up the errors of others.
-    steps = round_step(np.where(steps > 0, steps, largest))
+    steps = round_step(steps)
     wide = np.repeat(steps, lengths, axis=0)
     if hessian is None:
         codes = np.where(mask, nearest(exact / wide), 0)
