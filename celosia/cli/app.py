@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from celosia.cli.boards import boards_command
 from celosia.cli.common import console
 from celosia.cli.compile import compile_command
 from celosia.cli.doctor import doctor_command
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("models")(models_command)
+app.command("boards")(boards_command)
 app.command("compile")(compile_command)
 app.command("generate")(generate_command)
 app.command("simulate")(simulate_command)

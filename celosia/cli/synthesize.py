@@ -13,9 +13,9 @@ from celosia.generate import cache_root
 from celosia.platforms.area import measure_core
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import TOOLS, Build, build_bitstream
+from celosia.platforms.ecp5_board import BoardTop
 from celosia.platforms.report import critical_path, used, utilisation_by_module
 from celosia.platforms.tools import find_tool
-from celosia.platforms.ulx3s import BoardTop
 
 __all__ = ["CORES", "check_fit", "needed_resources", "synthesize_board", "synthesize_core"]
 
@@ -47,10 +47,16 @@ def needed_resources(config: MachineConfig) -> dict[str, int]:
     on_chip = _block_rams(8 * config.memory_width, config.on_chip_bytes // config.memory_width)
     return {
         # The array; per column two of the requantiser; of each lane of the vector unit one for the
-        # square and two for the result.
-        "multipliers": config.multipliers + 2 * config.columns + 3 * config.vector_lanes,
+        # square and two for the result; per channel one for the scales of groups.
+        "multipliers": config.multipliers
+        + 2 * config.columns
+        + 3 * config.vector_lanes
+        + (2 * config.columns if config.products > 1 else 0),
         # Activation tables are of 256 words, one in each column.
-        "block_rams": banks * scratchpad + 2 * accumulators + on_chip + config.columns,
+        "block_rams": banks * scratchpad
+        + 2 * config.products * accumulators
+        + on_chip
+        + config.columns,
     }
 
 
