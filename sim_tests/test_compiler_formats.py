@@ -240,6 +240,7 @@ REFUSED = {
     "compile digits_vit -c mixed --weights group.toml": "block0.q: group must be the 16 inputs of",
     "compile digits_vit -c mixed --weights other.toml": "match 'layer' matches no layer; .* patch",
     "compile digits_vit -c mixed --weights eight.toml": "block1.up: sparsity 4:8 is beyond .* N:4",
+    "compile digits_vit -c mixed --weights v.toml": "block0.v: the weights of V stream .* 'block.*v'",
     "compile digits_vit -c mixed --weights int5": "code must be one of int8, int4, fp4, ternary",
     "compile digits_vit -c mixed --weights 4bit": "weights must be a recipe's .toml file or a form",
 }
@@ -252,6 +253,7 @@ def test_recipes_that_cannot_be(line, tmp_path, monkeypatch, capsys):
     layers = '[[layers]]\nmatch = "{}"\n{}\n'
     group = layers.format("block0.*", 'code = "int4"\ngroup = 24')
     (tmp_path / "group.toml").write_text(group)
+    (tmp_path / "v.toml").write_text(layers.format("block*.v", 'code = "int4"'))
     (tmp_path / "other.toml").write_text(layers.format("layer", 'code = "int4"'))
     (tmp_path / "eight.toml").write_text(layers.format("block1.up", 'sparsity = "4:8"'))
     refuse(capsys, tmp_path, f"{line} -o P", REFUSED[line])

@@ -1,7 +1,8 @@
 """From a recipe to the formats of a model's matrices, and to what rounds them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,10 @@ def make_rounder(model: Model, config: MachineConfig, recipe: Recipe | None) -> 
     """
     if recipe is None:
         return NEAREST
-    linears = {
-        name: part
-        for name, part in named_linears(model).items()
-        if isinstance(model, Decoder) or not name.endswith(".v")
-    }
+    every = named_linears(model)
+    streamed = {name for name in every if not isinstance(model, Decoder) and name.endswith(".v")}
+    linears = {name: part for name, part in every.items() if name not in streamed}
+    _check_streamed(recipe, linears, streamed)
     assigned = recipe.assign(
         {name: part.inputs for name, part in linears.items()}, abilities(config)
     )
@@ -94,6 +94,17 @@ def make_rounder(model: Model, config: MachineConfig, recipe: Recipe | None) -> 
         if open_ones:
             formats |= _mixed(model, config, recipe, open_ones, moments, samples[:SAMPLES])
     return WeightRounder(formats, moments, config)
+
+
+def _check_streamed(recipe: Recipe, names: Iterable[str], streamed: set[str]) -> None:
+    """Refuse an entry that is for streamed matrices alone."""
+    for rule in recipe.rules:
+        meant = sorted(name for name in streamed if fnmatchcase(name, rule.match))
+        if meant and not any(fnmatchcase(name, rule.match) for name in names):
+            raise ModelError(
+                f"{recipe.name}: {meant[0]}: the weights of V stream in an encoder and stay int8; "
+                f"leave the entry for {rule.match!r} out"
+            )
 
 
 def _mixed(
