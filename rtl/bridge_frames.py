@@ -12,6 +12,7 @@ __all__ = [
     "ESCAPE",
     "ESCAPED_END",
     "ESCAPED_ESCAPE",
+    "Digest",
     "FrameReader",
     "FrameWord",
     "FrameWriter",
@@ -203,4 +204,56 @@ class FrameWriter(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "BEGIN"
 
+        return m
+
+
+class Digest(wiring.Component):
+    """CRC-32 of words, the least significant byte of each first.
+
+    A word takes four cycles.
+
+    Members
+    -------
+    start : In(1)
+        Begin with no word.
+    word : In(32)
+        Next word.
+    valid : In(1)
+        Whether there is one; only while not `busy`.
+    busy : Out(1)
+        Whether bytes are still to come; `crc` is that of all words when it is 0.
+    crc : Out(32)
+        The CRC.
+    """
+
+    start: Signal
+    word: Signal
+    valid: Signal
+    busy: Signal
+    crc: Signal
+
+    def __init__(self) -> None:
+        super().__init__({
+            "start": In(1),
+            "word": In(32),
+            "valid": In(1),
+            "busy": Out(1),
+            "crc": Out(32),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.crc = crc = _CRC.create()
+        left, rest = Signal(range(5)), Signal(32)
+        m.d.comb += [
+            self.busy.eq(left != 0),
+            self.crc.eq(crc.crc),
+            crc.start.eq(self.start),
+            crc.data.eq(rest),
+            crc.valid.eq(self.busy),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [rest.eq(self.word), left.eq(4)]
+        with m.Elif(self.busy):
+            m.d.sync += [rest.eq(rest[8:]), left.eq(left - 1)]
         return m

