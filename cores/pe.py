@@ -109,8 +109,10 @@ class ProcessingElement(wiring.Component):
         m.submodules.multiplier = multiplier = Multiplier(ACTIVATION_BITS, 8)
 
         passed = Signal(signed(ACTIVATION_BITS), reset_less=True)
-        m.d.sync += [passed.eq(self.activation), self.swap_passed.eq(self.swap)]
-        m.d.comb += self.passed.eq(passed)
+        # A swap that a reset leaves under way does no harm: the first row behind it swaps again.
+        swap_passed = Signal(reset_less=True)
+        m.d.sync += [passed.eq(self.activation), swap_passed.eq(self.swap)]
+        m.d.comb += [self.passed.eq(passed), self.swap_passed.eq(swap_passed)]
 
         shadow = Signal(signed(8), reset_less=True)
         with m.If(self.weight_enable):
