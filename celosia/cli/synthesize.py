@@ -17,7 +17,14 @@ from celosia.platforms.ecp5_board import BoardTop
 from celosia.platforms.report import critical_path, used, utilisation_by_module
 from celosia.platforms.tools import find_tool
 
-__all__ = ["CORES", "check_fit", "needed_resources", "synthesize_board", "synthesize_core"]
+__all__ = [
+    "CORES",
+    "check_fit",
+    "core_component",
+    "needed_resources",
+    "synthesize_board",
+    "synthesize_core",
+]
 
 #: Cores that are measured alone.
 CORES = ("systolic", "requant", "activation", "softmax", "vector")
@@ -232,9 +239,7 @@ def synthesize_core(
     ToolError
         If a tool is missing or fails.
     """
-    if pe is not None and name != "systolic":
-        raise ConfigError(f"core {name!r} has no processing elements; give --pe with systolic")
-    core = _core(name, config, pe or "multiply")
+    core = core_component(name, config, pe)
     progress(f"synthesising, placing and routing {name}{f' of {pe}' if pe else ''}")
     result = {
         "core": name,
@@ -247,17 +252,25 @@ def synthesize_core(
     return result
 
 
-def _core(name: str, config: MachineConfig, pe: str) -> Any:
-    """Return a core, with one bit of tag where it has a tag."""
+def core_component(name: str, config: MachineConfig, pe: str | None = None) -> Any:
+    """Return a core of a machine, with one bit of tag where it has a tag.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such core or kind of element, or if a kind is given for another core.
+    """
     from celosia.cores.activation import TableActivation
     from celosia.cores.requant import Requantiser
     from celosia.cores.row_functions import RowFunctions
     from celosia.cores.softmax import StreamingSoftmax
     from celosia.cores.systolic import SystolicArray
 
+    if pe is not None and name != "systolic":
+        raise ConfigError(f"core {name!r} has no processing elements; give --pe with systolic")
     match name:
         case "systolic":
-            return SystolicArray(config, pe)
+            return SystolicArray(config, pe or "multiply")
         case "requant":
             return Requantiser(config, 1)
         case "activation":

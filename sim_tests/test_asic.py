@@ -1,0 +1,81 @@
+# amaranth: UnusedElaboratable=no
+"""Standard cells: the mapped netlist under the benches of the cores, memories as macros."""
+
+import json
+from pathlib import Path
+
+import pytest
+from harness import CACHE
+from stand_in import StandIn
+from test_scratchpad import Memories
+
+from celosia.cli import app
+from celosia.config import PRESETS
+from celosia.cores.pe import ProcessingElement
+from celosia.platforms.asic import synthesize_asic
+from celosia.platforms.asic_macros import Macro, macro_model
+from celosia.rtl.scratchpad import Scratchpad
+from celosia.runtime.verilator import build_simulation, run_simulation
+
+MODELS = Path(__file__).parent / "models"
+LIBERTY = MODELS / "cells.lib"
+CONFIG = PRESETS["tiny"].replace(scratchpad_words=128, exponent_slots=64, scratchpad_banks=2)
+
+
+def simulate(build, testbench, **env):
+    sources = [build / "macros.v", MODELS / "cells.v"]
+    netlist = build_simulation(build / "netlist.v", "top", CACHE, extra_sources=sources)
+    return run_simulation(netlist, testbench, build, env=env)
+
+
+def test_an_element_of_cells(tmp_path):
+    element = ProcessingElement(18, 19)
+    found = synthesize_asic(element, tmp_path, liberty=LIBERTY, period=10)
+    assert simulate(tmp_path, "tb_pe", ADDEND_WIDTH=18, LATENCY=element.latency)
+    assert not found.macros
+    # Operands, weight, product twice, sum: 9 + 9 + 8 + 8 + 2 · 17 + 19 and the swap, of 6 each.
+    assert found.area > 6 * 88 and found.cells > 88
+
+
+def test_memories_are_macros(tmp_path):
+    dut = Memories(CONFIG, 3, 2)
+    found = synthesize_asic(dut, tmp_path, liberty=LIBERTY, period=10)
+    sizes = {(one["count"], one["bits"]) for one in found.macros}
+    assert (2, 64 * 64) in sizes  # a bank of 64 words of 4 int16
+    environment = {"CONFIG": json.dumps(CONFIG.to_dict()), "READERS": 3, "WRITERS": 2}
+    environment["WRITE_LATENCY"] = Scratchpad.write_latency
+    assert simulate(tmp_path, "tb_scratchpad", **environment)
+
+
+def test_a_macro_says_what_it_is():
+    macro = Macro(8, 100, 2, 1, (0, 1))
+    assert macro.name == "ram_100x8_2r1wt1" and macro.bits == 800 and macro.address_bits == 7
+    model = macro_model(macro)
+    assert "reg [7:0] words [0:99];" in model and model.count("wr_addr[0 +: 7] ==") == 1
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("celosia.rtl.top.Accelerator", lambda config: StandIn())
+    line = f"synthesize -c tiny --asic --liberty {LIBERTY} --period 10 --json r.json"
+    assert app.run(line.split()) == 0
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["period_ns"] == 10 and record["area"] > 0 and record["liberty"] == "cells.lib"
+    assert (tmp_path / "out" / "tiny" / "netlist.v").exists()
+    assert "area" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-c tiny --asic --liberty none.lib", "liberty file none.lib is not there; give the path"),
+        ("-c tiny --asic --liberty r.txt", "r.txt is not a liberty file"),
+        ("-c tiny --asic -b ulx3s-85f", "give one of --board, --core and --asic"),
+        ("-c tiny --period 3 -b ulx3s-85f", "--liberty and --period are for --asic"),
+    ],
+)
+def test_refusals(line, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.txt").write_text("no cells")
+    assert app.run(["synthesize", *line.split()]) == 2
+    assert message in capsys.readouterr().err
