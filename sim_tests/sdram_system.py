@@ -1,0 +1,99 @@
+# amaranth: UnusedElaboratable=no
+"""The SDRAM controller with a part at its pins, for benches and measurements."""
+
+from pathlib import Path
+
+from amaranth import ClockSignal, Instance, Module, ResetSignal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from celosia.config import MachineConfig
+from celosia.rtl.axi import AXI4Read, AXI4Write
+from celosia.rtl.on_chip import HostAccess
+from celosia.rtl.sdram import SDRAMMemory
+from celosia.rtl.sdram_part import POSTPONED, SDRAMPart, SDRAMSettings
+
+__all__ = ["MODEL", "SDRAMSystem", "attach"]
+
+#: Verilog of the part.
+MODEL = Path(__file__).parent / "models" / "sdram.v"
+
+
+def attach(
+    m: Module,
+    pins: wiring.PureInterface,
+    part: SDRAMPart,
+    frequency: float,
+    round_trip: int,
+    **outputs,
+) -> None:
+    """Connect the model of `part` to `pins`; `outputs` are signals for what it counts."""
+    gap = (POSTPONED + 1) * part.window / part.rows_refreshed
+    names = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm", "dq_o", "dq_oe")
+    timings = ("rcd", "ras", "rc", "rrd", "rp", "wr", "rfc")
+    m.submodules.part = Instance(
+        "sdram_model",
+        i_clk=ClockSignal(),
+        i_rst=ResetSignal(),
+        o_dq_i=pins.dq_i,
+        p_ROW_BITS=part.row_bits,
+        p_COLUMN_BITS=part.column_bits,
+        p_PERIOD_PS=round(1e6 / frequency),
+        p_RAS_MOST_NS=round(part.ras_most),
+        p_POWER_UP_NS=round(part.power_up),
+        p_WINDOW_NS=round(part.window),
+        p_REFRESHES=part.rows_refreshed,
+        p_GAP_PS=round(1000 * gap),
+        p_INVERTED=int(round_trip < 0),
+        p_DELAY=max(round_trip, 0),
+        **{f"p_{name.upper()}_PS": round(1000 * getattr(part, name)) for name in timings},
+        **{f"i_{name}": getattr(pins, name) for name in names},
+        **{f"o_{name}": signal for name, signal in outputs.items()},
+    )
+
+
+class SDRAMSystem(wiring.Component):
+    """`SDRAMMemory` and its part; `violation`, `words` and `refreshed` are what the part says."""
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        part: SDRAMPart,
+        frequency: float,
+        settings: SDRAMSettings,
+        round_trip: int = 0,
+    ) -> None:
+        self.config = config
+        self.part = part
+        self.frequency = frequency
+        self.settings = settings
+        self.round_trip = round_trip
+        super().__init__({
+            "read": In(AXI4Read(config)),
+            "write": In(AXI4Write(config)),
+            "host": In(stream.Signature(HostAccess)),
+            "host_data": Out(stream.Signature(32)),
+            "violation": Out(8),
+            "words": Out(32),
+            "refreshed": Out(32),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.memory = memory = SDRAMMemory(
+            self.config, self.settings, round_trip=self.round_trip
+        )
+        for name in ("read", "write", "host"):
+            connect(m, flipped(getattr(self, name)), getattr(memory, name))
+        connect(m, memory.host_data, flipped(self.host_data))
+        attach(
+            m,
+            memory.pins,
+            self.part,
+            self.frequency,
+            self.round_trip,
+            violation=self.violation,
+            words=self.words,
+            refreshed=self.refreshed,
+        )
+        return m
