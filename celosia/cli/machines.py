@@ -84,4 +84,4 @@ def open_device(name: str, config: MachineConfig) -> Device:
         return GoldenDevice(config)
     if name == "sim":
         return open_simulation(config)
-    raise DeviceError(f"device {name!r} is not known; known: golden, sim")
+    raise DeviceError(f"device {name!r} is not known; known: golden, sim, serial:PORT")

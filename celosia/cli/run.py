@@ -1,14 +1,14 @@
 """`celosia run`: a program on a device, and what the model says."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from celosia.cli.common import JsonOption, counted, number, out, working, write_record
+from celosia.cli.common import JsonOption, counted, number, out, write_record
+from celosia.cli.devices import BaudOption, DeviceOption, named_device, preparing
 from celosia.cli.inputs import (
     DatasetOption,
     InputOption,
@@ -30,8 +30,9 @@ from celosia.cli.text import (
 )
 from celosia.compiler.program import Program
 from celosia.golden.reference import cosine, forward
-from celosia.runtime.devices import Batch, Device
+from celosia.runtime.devices import Batch, Device, check_inputs
 from celosia.runtime.host import Output, finish, prepare
+from celosia.runtime.serial_device import SerialDevice
 
 __all__ = ["judge", "run_command", "run_program"]
 
@@ -44,8 +45,14 @@ def run_program(
 ) -> tuple[Batch, list[Output]]:
     """Run samples on a device, and read what the model says about each."""
     inputs = [prepare(program, sample.values) for sample in samples]
-    with counted(device.name, len(inputs)) as progress:
-        batch = device.run(program, inputs, progress=progress)
+    if isinstance(device, SerialDevice):  # sending the program has a bar of its own, before
+        check_inputs(program, inputs)
+        session = device.open(program)
+        with session, counted(device.name, len(inputs)) as progress:
+            batch = session.run_all(inputs, progress=progress)
+    else:
+        with counted(device.name, len(inputs)) as progress:
+            batch = device.run(program, inputs, progress=progress)
     return batch, [finish(program, run.read) for run in batch.runs]
 
 
@@ -101,9 +108,8 @@ def _vector(output: Output) -> tuple[str, NDArray[np.float64]]:
 
 def run_command(
     program: ProgramArgument,
-    device: Annotated[
-        str, typer.Option("--device", metavar="DEVICE", help="golden (NumPy) or sim (the RTL).")
-    ] = "golden",
+    device: DeviceOption = "golden",
+    baud: BaudOption = None,
     inputs: InputOption = None,
     dataset: DatasetOption = None,
     limit: LimitOption = None,
@@ -118,13 +124,11 @@ def run_command(
     A classifier's labels are shown with the accuracy, sentence embeddings with their cosine to the
     float model, and to each other if there are two texts. A language model goes on from a prompt.
     """
-    from celosia.cli.machines import open_device
-
     loaded = Program.load(program)
     if is_decoder(loaded):
         given = read_prompt(loaded, prompt, tokens)
-        with working(f"preparing {device}"):
-            session = open_device(device, loaded.config).open(loaded)
+        with preparing(device):
+            session = named_device(device, loaded.config, baud).open(loaded)
         with session:
             text = write_text(loaded, session, given, temperature=temperature, seed=seed)
         about = {"model": loaded.model, "config": loaded.config.name, "device": device}
@@ -132,8 +136,8 @@ def run_command(
         return
     refuse_prompt(loaded, prompt)
     samples = choose_samples(loaded, inputs, dataset, limit)
-    with working(f"preparing {device}"):
-        machine = open_device(device, loaded.config)
+    with preparing(device):
+        machine = named_device(device, loaded.config, baud)
     batch, outputs = run_program(loaded, samples, machine)
     verdict = judge(loaded, samples, outputs)
     _show(samples, outputs)

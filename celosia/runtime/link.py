@@ -19,6 +19,8 @@ _WORD = 4
 _SPACE = 1 << 32
 #: Bytes that one request moves.
 BLOCK_BYTES = _WORD * BLOCK_WORDS
+#: How much longer than at first the link waits where the line is slow.
+LONGEST = 8
 
 
 class Port(Protocol):
@@ -79,7 +81,8 @@ class SerialLink:
     port : Port
         The line; its `timeout` is set.
     timeout : float
-        Seconds without a byte after which what is under way counts as lost.
+        Seconds without a byte after which the oldest request under way counts as lost; it doubles
+        with each such time, up to `LONGEST` times as much, and becomes less with each reply.
     retries : int
         How often the oldest request under way is sent again after such a time.
 
@@ -233,7 +236,10 @@ class SerialLink:
                 self.statistics.timeouts += 1
                 if silent > self.retries:
                     raise self._silence(requests[oldest - first])
-                send(frames)
+                # The reply says what else is missing. If the line is only slow, more would make
+                # it slower.
+                self.port.timeout = min(2 * (self.port.timeout or 0), LONGEST * self.timeout)
+                send([oldest])
                 continue
             number = oldest + (reply[1] - oldest) % 256
             if number not in frames:
@@ -250,6 +256,7 @@ class SerialLink:
             send([other for other in frames if sent[other] < sent[number]])
             while oldest in replies:
                 oldest, silent = oldest + 1, 0
+                self.port.timeout = max(self.timeout, 0.9 * (self.port.timeout or 0))
             if progress is not None:
                 progress(oldest - first)
         return [replies[number] for number in range(first, end)]

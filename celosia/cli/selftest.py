@@ -1,0 +1,109 @@
+"""`celosia selftest`: a small program of all units on a device, against the golden machine."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from celosia.cli.common import ConfigOption, JsonOption, number, out, working, write_record
+from celosia.cli.devices import BaudOption, DeviceOption, named_device, preparing
+from celosia.config import MachineConfig, load_config
+from celosia.errors import CheckFailed
+from celosia.runtime.compare import SHARED
+from celosia.runtime.devices import Session, window_size
+from celosia.runtime.golden_device import GoldenDevice
+from celosia.runtime.lockstep import LockstepSession
+from celosia.runtime.selftest import random_rows, selftest_program
+from celosia.runtime.serial_session import SerialSession
+
+__all__ = ["examine", "selftest_command"]
+
+#: Differences that are told one by one.
+SHOWN = 8
+
+
+def examine(config: MachineConfig, session: Session, runs: int) -> dict[str, Any]:
+    """Run the self-test in a session that has it loaded; return what was found.
+
+    Returns
+    -------
+    dict
+        `parts`: of each result, the memory and the counters, the bytes (or counters) `compared` and
+        those that `differ`. `differences`: the same in words. `line`: what a serial line carried.
+    """
+    program = session.program
+    golden = GoldenDevice(config).open(program)
+    both = LockstepSession(program, golden, session)
+    compared = dict.fromkeys((tensor.name for tensor in program.outputs), 0)
+    for seed in range(runs):
+        run = both.run(random_rows(program, seed))
+        for tensor in program.outputs:
+            compared[tensor.name] += len(run.outputs[tensor.address])
+    found = both.compare_memory()
+    differ = {
+        **{name: f"output {name} of run" for name in compared},
+        "memory": "memory after",
+        "counters": "counter ",
+    }
+    compared |= {"memory": window_size(program), "counters": len(SHARED) * runs}
+    parts = {
+        name: {
+            "compared": compared[name],
+            "differ": sum(one.bytes for one in found.differences if one.where.startswith(start)),
+        }
+        for name, start in differ.items()
+    }
+    line = vars(session.statistics).copy() if isinstance(session, SerialSession) else None
+    return {
+        "parts": parts,
+        "differences": [str(one) for one in found.differences],
+        **({"line": line} if line else {}),
+    }
+
+
+def selftest_command(
+    config: ConfigOption,
+    device: DeviceOption = "golden",
+    baud: BaudOption = None,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=10_000, help="Runs, each with other numbers.")
+    ] = 4,
+    json: JsonOption = None,
+) -> None:
+    """Test a device: run all units with random numbers, compare every byte with the golden machine.
+
+    The exit status is 1 if something differs. On a board the results come over the line; of the
+    memory only what has another checksum than before, the rest being compared by that.
+    """
+    machine = load_config(config)
+    program = selftest_program(machine)
+    with preparing(device):
+        session = named_device(device, machine, baud).open(program)
+    with session, working(f"testing {device}"):
+        found = examine(machine, session, runs)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading, side in (
+        ("part", "left"),
+        ("compared", "right"),
+        ("differ", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=side)
+    for name, part in found["parts"].items():
+        verdict = "wrong" if part["differ"] else "equal"
+        table.add_row(name, number(part["compared"]), number(part["differ"]), verdict)
+    out.print(table)
+    if "line" in found:
+        line = found["line"]
+        out.print(
+            f"line: {number(line['sent'])} bytes sent, {number(line['received'])} received; "
+            f"{line['repeated']} of {number(line['requests'])} requests sent again"
+        )
+    record = {"device": device, "config": machine.name, "digest": machine.digest().hex()}
+    equal = not found["differences"]
+    write_record(json, {**record, "runs": runs, "equal": equal, **found})
+    if not equal:
+        raise CheckFailed(
+            f"{device}: differs from the golden machine:\n"
+            + "\n".join(found["differences"][:SHOWN])
+        )

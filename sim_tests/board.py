@@ -1,0 +1,79 @@
+# amaranth: UnusedElaboratable=no
+"""A board in simulation: a machine behind its serial bridge, on a pseudo-terminal."""
+
+import json
+import threading
+import time
+
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+from test_link_noise import line_simulation
+
+from celosia.rtl.bridge import UARTBridge
+from celosia.rtl.top import Accelerator
+from celosia.runtime.verilator import run_simulation
+
+__all__ = ["Board", "BoardPins"]
+
+DIVISOR = 4
+
+
+class BoardPins(wiring.Component):
+    """A machine, and the bridge to it."""
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bridge = bridge = UARTBridge(DIVISOR)
+        m.submodules.machine = machine = Accelerator(self.config)
+        connect(m, bridge.bus, machine.s_axi_lite)
+        m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx)]
+        return m
+
+
+class Board:
+    """The simulation in a thread, as long as the context lasts; `port` is its name."""
+
+    def __init__(self, config, folder, **shares):
+        self.folder = folder
+        folder.mkdir()
+        self.simulation = line_simulation(BoardPins(config), DIVISOR, folder)
+        self.env = {"DIVISOR": DIVISOR, "FOLDER": folder, "SHARES": json.dumps(shares)}
+        self.error = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        try:
+            run_simulation(self.simulation, "tb_serial_line", self.folder, env=self.env)
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self):
+        self.thread.start()
+        named = self.folder / "port"
+        while self.thread.is_alive() and not named.exists():
+            time.sleep(0.05)
+        if self.error is not None:
+            raise self.error
+        self.port = named.read_text()
+        return self
+
+    def __exit__(self, *_):
+        (self.folder / "STOP").touch()
+        self.thread.join()
+        if self.error is not None:
+            raise self.error
+        self.record = json.loads((self.folder / "record.json").read_text())
+
+    def pull_cable(self):
+        (self.folder / "BREAK").touch()
+
+    def plug_in(self):
+        (self.folder / "BREAK").unlink()
