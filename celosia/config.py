@@ -89,8 +89,10 @@ class MachineConfig:
     def _check_array(self) -> None:
         if self.pe not in ("multiply", "packed"):
             reason = " is not known"
-            if self.pe in ("int4", "fp4", "ternary", "switchable"):
+            if self.pe in ("int4", "fp4", "ternary"):
                 reason = " cannot hold the int8 keys and values of attention"
+            elif self.pe == "switchable":
+                reason = " is for arrays alone: four sums a column are more than a machine drains"
             raise ConfigError(
                 f'{self._label}: pe {self.pe!r}{reason}; a machine takes "multiply" or "packed"'
             )
