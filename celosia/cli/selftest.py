@@ -82,13 +82,10 @@ def selftest_command(
     with session, working(f"testing {device}"):
         found = examine(machine, session, runs)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading, side in (
-        ("part", "left"),
-        ("compared", "right"),
-        ("differ", "right"),
-        ("", "left"),
-    ):
-        table.add_column(heading, justify=side)
+    table.add_column("part")
+    table.add_column("compared", justify="right")
+    table.add_column("differ", justify="right")
+    table.add_column("")
     for name, part in found["parts"].items():
         verdict = "wrong" if part["differ"] else "equal"
         table.add_row(name, number(part["compared"]), number(part["differ"]), verdict)
