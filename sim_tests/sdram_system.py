@@ -9,11 +9,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from celosia.config import MachineConfig
 from celosia.rtl.axi import AXI4Read, AXI4Write
+from celosia.rtl.bursts import MemoryRequest
+from celosia.rtl.memory_reader import MemoryReader
 from celosia.rtl.on_chip import HostAccess
 from celosia.rtl.sdram import SDRAMMemory
 from celosia.rtl.sdram_part import POSTPONED, SDRAMPart, SDRAMSettings
 
-__all__ = ["MODEL", "SDRAMSystem", "attach"]
+__all__ = ["MODEL", "ReaderOnSDRAM", "SDRAMSystem", "attach"]
 
 #: Verilog of the part.
 MODEL = Path(__file__).parent / "models" / "sdram.v"
@@ -92,6 +94,48 @@ class SDRAMSystem(wiring.Component):
             self.part,
             self.frequency,
             self.round_trip,
+            violation=self.violation,
+            words=self.words,
+            refreshed=self.refreshed,
+        )
+        return m
+
+
+class ReaderOnSDRAM(wiring.Component):
+    """The machine's `MemoryReader`, with clients as deep as the machine's, on `SDRAMMemory`."""
+
+    #: Beats of the queues for instructions, rows and weights, and what each should have.
+    DEPTHS, RESERVES = (16, 128, 256), (16, 0, 128)
+
+    def __init__(self, config: MachineConfig, part: SDRAMPart, frequency: float) -> None:
+        self.config = config
+        self.part = part
+        self.frequency = frequency
+        super().__init__({
+            "requests": In(stream.Signature(MemoryRequest)).array(3),
+            "data": Out(stream.Signature(8 * config.memory_width)).array(3),
+            "window_size": In(32),
+            "fault": Out(3),
+            "violation": Out(8),
+            "words": Out(32),
+            "refreshed": Out(32),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.reader = reader = MemoryReader(self.config, self.DEPTHS, self.RESERVES)
+        m.submodules.memory = memory = SDRAMMemory(self.config, self.part.at(self.frequency))
+        connect(m, reader.bus, memory.read)
+        for client in range(3):
+            connect(m, flipped(self.requests[client]), reader.requests[client])
+            connect(m, reader.data[client], flipped(self.data[client]))
+        m.d.comb += [reader.window_size.eq(self.window_size), self.fault.eq(reader.fault)]
+        attach(
+            m,
+            memory.pins,
+            self.part,
+            self.frequency,
+            0,
             violation=self.violation,
             words=self.words,
             refreshed=self.refreshed,

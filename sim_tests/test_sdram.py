@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from harness import simulate
-from sdram_system import MODEL, SDRAMSystem
+from sdram_system import MODEL, ReaderOnSDRAM, SDRAMSystem
 
 from celosia.config import PRESETS
 from celosia.rtl.sdram_part import PARTS
@@ -50,3 +50,20 @@ def run(tmp_path, part, frequency, width, cas_latency=None, round_trip=0, testca
 )
 def test_holds_memory(frequency, cas_latency, width, round_trip, tmp_path):
     run(tmp_path, PART, frequency, width, cas_latency, round_trip)
+
+
+@pytest.mark.parametrize(("frequency", "width"), [(50, 4), (80, 8), (133, 16)])
+def test_the_machine_gets_the_bandwidth(frequency, width, tmp_path):
+    config = PRESETS["bench"].replace(name=f"width{width}", memory_width=width)
+    part = replace(PARTS["16Mx16"], row_bits=6, power_up=2000)
+    settings = part.at(frequency)
+    simulate(
+        ReaderOnSDRAM(config, part, frequency),
+        "tb_sdram_reader",
+        tmp_path,
+        extra_sources=(MODEL,),
+        CONFIG=json.dumps(config.to_dict()),
+        SIZE=settings.bytes,
+        # Whole groups of refreshes.
+        CYCLES=2 * settings.interval * settings.postponed,
+    )
