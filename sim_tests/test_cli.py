@@ -111,7 +111,7 @@ def test_an_unknown_board_is_refused(here, capsys):
 
 def test_an_unknown_core_is_refused(here, capsys):
     refuse(capsys, here, "synthesize -c tiny --core alu", r"core 'alu' is not known; known: sys")
-    refuse(capsys, here, "synthesize -c tiny", r"either --board.* or --core")
+    refuse(capsys, here, "synthesize -c tiny", r"one of --board.* --core.* --asic")
 
 
 def test_an_unknown_model_is_refused(here, capsys):
