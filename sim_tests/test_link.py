@@ -146,6 +146,34 @@ def test_what_is_missing_is_sent_again():
     assert link.statistics.timeouts == 0
 
 
+def test_a_request_that_is_missing_is_not_waited_for():
+    def missing(request):
+        return encode_frame(bytes([0x83, (request[1] - 1) % 256, 0, 0]))
+
+    port = Answers(good, good, silence, missing, good, good)
+    link = SerialLink(port)
+    link.exchange([Request(Operation.WRITE, 4 * n, 1, bytes(4)) for n in range(3)])
+    numbers = [(request[1] - port.requests[1][1]) % 256 for request in port.requests[1:]]
+    assert numbers == [0, 1, 2, 1, 2]
+    assert link.statistics.timeouts == 0 and link.statistics.repeated == 2
+
+
+def test_waits_longer_where_the_line_is_slow():
+    class Slow(Answers):
+        waited = ()
+
+        def read(self, size):
+            data = super().read(size)
+            self.waited += () if data else (self.timeout,)
+            return data
+
+    port = Slow(good, *[silence] * 5, good, good)
+    link = SerialLink(port, timeout=1.0, retries=5)
+    link.write_word(0, 0)
+    assert port.waited == (1, 2, 4, 8, 8)
+    assert 1 < port.timeout < 8
+
+
 def test_begins_again_after_an_error():
     def error(request):
         return encode_frame(b"\x82" + request[1:2] + bytes(2))
