@@ -12,7 +12,8 @@ from ledger import LEDGER, LOST, NEXT, REPEATED, WORDS
 from serial_line import Line, Noise, Pins
 
 from celosia.rtl.bridge import Operation
-from celosia.runtime.link import Request, SerialLink
+from celosia.runtime.link import SerialLink
+from celosia.runtime.link_requests import Request
 
 BYTE = 10 * int(os.environ["DIVISOR"])
 #: Numbers that are written, a frame each, and blocks that are moved.

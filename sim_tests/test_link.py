@@ -12,8 +12,9 @@ from stand_in import StandIn
 
 from celosia.errors import DeviceError
 from celosia.rtl.bridge import WINDOW, Operation, UARTBridge
-from celosia.runtime.link import Request, SerialLink
+from celosia.runtime.link import SerialLink
 from celosia.runtime.link_frames import decode_frames, encode_frame
+from celosia.runtime.link_requests import Request
 
 DIVISOR = 5
 

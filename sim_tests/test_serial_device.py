@@ -16,7 +16,7 @@ from celosia.golden.machine import GoldenMachine
 from celosia.isa import Instruction, Opcode, Unit
 from celosia.runtime.clear_program import clear_image
 from celosia.runtime.golden_device import GoldenDevice
-from celosia.runtime.link import BLOCK_BYTES
+from celosia.runtime.link_requests import BLOCK_BYTES
 from celosia.runtime.lockstep import LockstepSession
 from celosia.runtime.selftest import random_rows, selftest_program
 from celosia.runtime.serial_device import SerialDevice

@@ -11,14 +11,20 @@ from typing import Protocol
 
 from celosia.errors import DeviceError
 from celosia.rtl.bridge import BLOCK_WORDS, WINDOW, Operation, ReplyStatus
-from celosia.runtime.link_frames import decode_frames, encode_frame
+from celosia.runtime.link_frames import decode_frames
+from celosia.runtime.link_requests import (
+    SPACE,
+    Request,
+    blocks,
+    check_reply,
+    encode_request,
+    is_older,
+    writes,
+)
 
-__all__ = ["BLOCK_BYTES", "Port", "Request", "SerialLink", "Statistics", "writes"]
+__all__ = ["Port", "SerialLink", "Statistics"]
 
 _WORD = 4
-_SPACE = 1 << 32
-#: Bytes that one request moves.
-BLOCK_BYTES = _WORD * BLOCK_WORDS
 #: How much longer than at first the link waits where the line is slow.
 LONGEST = 8
 
@@ -41,19 +47,6 @@ class Port(Protocol):
     def write(self, data: bytes, /) -> int | None:
         """Send `data`."""
         ...
-
-
-@dataclass(frozen=True)
-class Request:
-    """Something to be done at the other end: `count` words from `address`; data for a write."""
-
-    operation: Operation
-    address: int
-    count: int
-    data: bytes = b""
-
-    def __str__(self) -> str:
-        return f"{self.operation.name.lower()} of {self.count} words at {self.address:#010x}"
 
 
 @dataclass
@@ -142,8 +135,8 @@ class SerialLink:
         DeviceError
             If the device refuses, or does not answer.
         """
-        blocks = _blocks(address, size)
-        return b"".join(self.exchange([Request(Operation.READ, *block) for block in blocks]))
+        requests = [Request(Operation.READ, *block) for block in blocks(address, size)]
+        return b"".join(self.exchange(requests))
 
     def write_block(self, address: int, data: bytes) -> None:
         """Write `data` from `address`; its size and the address are multiples of 4.
@@ -167,7 +160,7 @@ class SerialLink:
         DeviceError
             If the device refuses, or does not answer.
         """
-        requests = [Request(Operation.DIGEST, *block) for block in _blocks(address, size)]
+        requests = [Request(Operation.DIGEST, *block) for block in blocks(address, size)]
         return [int.from_bytes(reply, "little") for reply in self.exchange(requests)]
 
     def exchange(
@@ -191,7 +184,7 @@ class SerialLink:
         try:
             if not self._begun:
                 # Random numbers, for a session like the last would not be a new one.
-                numbers = random.randrange(_SPACE), random.randrange(1 << 16)
+                numbers = random.randrange(SPACE), random.randrange(1 << 16)
                 self._exchange([Request(Operation.SYNC, *numbers)])
                 self._begun = True
             return self._exchange(requests, progress)
@@ -227,7 +220,7 @@ class SerialLink:
         while oldest < end:
             fresh = range(following, min(end, oldest + WINDOW))
             for number in fresh:
-                frames[number] = _encode(requests[number - first], number)
+                frames[number] = encode_request(requests[number - first], number)
             send(fresh)
             following = max(following, fresh.stop)
             reply = self._receive()
@@ -248,9 +241,9 @@ class SerialLink:
                 send([other for other in frames if other >= number])
                 continue
             request = requests[number - first]
-            if _is_older(reply, request):
+            if is_older(reply, request):
                 continue
-            replies[number] = _check(reply, request)
+            replies[number] = check_reply(reply, request)
             del frames[number]
             # Replies come in the order of requests: of those sent before, they are lost.
             send([other for other in frames if sent[other] < sent[number]])
@@ -291,62 +284,3 @@ class SerialLink:
 
 
 _STATUSES = frozenset(ReplyStatus)
-
-
-def writes(address: int, data: bytes) -> list[Request]:
-    """Return the requests that write `data` from `address`, multiples of 4.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
-    return [
-        Request(Operation.WRITE, start, count, data[start - address :][: _WORD * count])
-        for start, count in _blocks(address, len(data))
-    ]
-
-
-def _encode(request: Request, number: int) -> bytes:
-    header = struct.pack("<BBHI", request.operation, number % 256, request.count, request.address)
-    return encode_frame(header + request.data)
-
-
-def _is_older(reply: bytes, request: Request) -> bool:
-    """Say whether a reply of the right number is of another session."""
-    status, _, words = struct.unpack_from("<BBH", reply)
-    if request.operation is not Operation.SYNC:
-        return False
-    return status != ReplyStatus.REFUSED and (status, words) != (ReplyStatus.OK, request.count)
-
-
-def _check(reply: bytes, request: Request) -> bytes:
-    """Return the data of a reply, if it is what was asked for."""
-    status, _, moved = struct.unpack_from("<BBH", reply)
-    if status == ReplyStatus.BUS_ERROR:
-        raise DeviceError(
-            f"{request}: the bus answered with an error at {request.address + _WORD * moved:#010x};"
-            " nothing is there, or not for this access"
-        )
-    if status == ReplyStatus.NO_SESSION:
-        raise DeviceError(f"{request}: the board was reset in the meantime; open it again")
-    data = reply[_WORD:]
-    words = {Operation.READ: request.count, Operation.DIGEST: min(1, request.count)}
-    expected = _WORD * words.get(request.operation, 0)
-    if status == ReplyStatus.REFUSED or moved != request.count or len(data) != expected:
-        raise DeviceError(
-            f"{request}: the board does not know the request; it was built by another version"
-        )
-    return data
-
-
-def _blocks(address: int, size: int) -> Iterable[tuple[int, int]]:
-    """Return address and words of the requests that cover `size` bytes."""
-    for name, value in (("address", address), ("size", size)):
-        if value % _WORD or not 0 <= value < _SPACE:
-            raise ValueError(f"{name} must be a multiple of {_WORD} of 32 bits, not {value}")
-    words = size // _WORD
-    return [
-        (address + _WORD * first, min(BLOCK_WORDS, words - first))
-        for first in range(0, words, BLOCK_WORDS)
-    ]

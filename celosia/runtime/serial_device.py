@@ -6,7 +6,8 @@ from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.rtl.bridge import WINDOW
 from celosia.runtime.devices import Batch, Writes, check_inputs, window_size
-from celosia.runtime.link import BLOCK_BYTES, SerialLink
+from celosia.runtime.link import SerialLink
+from celosia.runtime.link_requests import BLOCK_BYTES
 from celosia.runtime.serial_port import open_port
 from celosia.runtime.serial_session import Progress, SerialSession
 

@@ -29,7 +29,8 @@ from celosia.runtime.devices import (
     output_span,
     window_size,
 )
-from celosia.runtime.link import BLOCK_BYTES, Request, SerialLink, Statistics, writes
+from celosia.runtime.link import SerialLink, Statistics
+from celosia.runtime.link_requests import BLOCK_BYTES, Request, writes
 
 __all__ = ["Progress", "SerialSession"]
 
