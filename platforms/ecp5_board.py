@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from amaranth import ClockDomain, Const, Elaboratable, Module
+from amaranth import ClockDomain, Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 
@@ -47,11 +47,11 @@ class BoardTop(Elaboratable):
         m.submodules.clock_pin = clock_pin = io.Buffer(io.Direction.Input, clock)
         m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
         m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
-        reset = Const(0)
+        reset = Signal()
         if platform.button is not None:
             button = platform.request(*platform.button, dir="-")
             m.submodules.button = pressed = io.Buffer(io.Direction.Input, button)
-            reset = pressed.i
+            m.d.comb += reset.eq(pressed.i)
         leds = [io.Buffer(io.Direction.Output, port) for port in platform.leds()]
         for index, led in enumerate(leds):
             m.submodules[f"led_{index}"] = led
@@ -87,7 +87,10 @@ class ECP5Board(ECP5Cells):
     #: Bits of one block RAM.
     block_ram_bits = 18 * 1024
 
+    #: Names of the board and its chip, and the chip's speed grade.
     name: str
+    device: str
+    speed: str
     #: What the chip has; the boards say it.
     luts: int
     flip_flops: int

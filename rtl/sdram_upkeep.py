@@ -45,9 +45,9 @@ class SDRAMUpkeep(wiring.Component):
             "busy": In(1),
             "may_close": In(1),
             "may_refresh": In(1),
-            "hold": Out(1, init=1),
+            "hold": Out(1, init=1),  # pyright: ignore[reportCallIssue]
             "command": Out(Command),
-            "owed": Out(range(settings.postponed + 2), init=settings.postponed),
+            "owed": Out(range(settings.postponed + 2), init=settings.postponed),  # pyright: ignore[reportCallIssue]
         })
 
     def elaborate(self, platform) -> Module:
