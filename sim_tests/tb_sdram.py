@@ -162,18 +162,20 @@ async def waits_for_the_bus_and_still_refreshes(dut):
     await bench.write.write(0, image)
     wait = SETTINGS["interval"] * (2 * SETTINGS["postponed"] + 3)
     for channel, job in (
-        (bench.read.r_channel, lambda: bench.read.read(PAGE // 2, 2 * PAGE)),
+        (bench.read.r_channel, lambda: bench.read.read(0, 8 * PAGE)),
         (bench.write.w_channel, lambda: bench.write.write(0, image)),
         (bench.write.b_channel, lambda: bench.write.write(0, image)),
     ):
         task = cocotb.start_soon(job())
         await ClockCycles(dut.clk, 40)
-        channel.pause = True
+        channel.set_pause_generator(itertools.repeat(1))
         before = int(dut.refreshed.value)
         await ClockCycles(dut.clk, wait)
         assert int(dut.refreshed.value) - before >= SETTINGS["postponed"] + 1
-        channel.pause = False
-        await task
+        channel.set_pause_generator(itertools.repeat(0))
+        found = await task
+        assert found.resp == AxiResp.OKAY
+        assert getattr(found, "data", image) == image
     assert (await bench.read.read(0, len(image))).data == image
     assert dut.violation.value == 0
 
