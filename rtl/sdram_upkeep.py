@@ -35,8 +35,8 @@ class SDRAMUpkeep(wiring.Component):
         No other command may be given in this cycle.
     command : Out(Command)
         Command of this cycle; PRECHARGE is of all banks. Only while `hold` is 1.
-    owed : Out(range(postponed + 2))
-        Refreshes that are due.
+    owed : Out(range(postponed + 3))
+        Refreshes that are due, `postponed + 1` at most.
     """
 
     def __init__(self, settings: SDRAMSettings) -> None:
@@ -47,7 +47,7 @@ class SDRAMUpkeep(wiring.Component):
             "may_refresh": In(1),
             "hold": Out(1, init=1),  # pyright: ignore[reportCallIssue]
             "command": Out(Command),
-            "owed": Out(range(settings.postponed + 2), init=settings.postponed),  # pyright: ignore[reportCallIssue]
+            "owed": Out(range(settings.postponed + 3), init=settings.postponed),  # pyright: ignore[reportCallIssue]
         })
 
     def elaborate(self, platform) -> Module:
