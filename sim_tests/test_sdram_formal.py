@@ -37,7 +37,7 @@ def test_bank_allows_what_the_part_allows(mode, burst, rcd, ras, rc, rp, wr, tmp
     prove(BankKeepsTiming(settings, burst), tmp_path, mode=mode, depth=20)
 
 
-@pytest.mark.parametrize(("mode", "depth"), [("bmc", 70), ("cover", 70)])
+@pytest.mark.parametrize(("mode", "depth"), [("bmc", 70)])
 def test_refreshes_in_time(mode, depth, tmp_path):
     spec = RefreshesInTime(SMALL, 4, anew=True)
     prove(spec, tmp_path, mode=mode, depth=depth)
