@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from celosia.config import MachineConfig
 from celosia.isa import Code, Flag, Instruction
 
-__all__ = ["TileShape", "instruction_tiles", "tile_shape"]
+__all__ = ["RUNS", "TileShape", "instruction_tiles", "tile_shape"]
+
+#: Runs of tiles along the reduction that `skip` has bits for.
+RUNS = 32
 
 
 @dataclass(frozen=True)

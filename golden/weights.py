@@ -7,14 +7,12 @@ from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray
 from celosia.golden.memory import MachineState
-from celosia.golden.pe import FP4_DOUBLED, chosen_lanes
+from celosia.golden.pe import FP4_DOUBLED, chosen_lanes, decode
 from celosia.isa import Code, Flag, Instruction
-from celosia.tiles import TileShape, instruction_tiles
+from celosia.tiles import RUNS, TileShape, instruction_tiles
 
 __all__ = ["MAX_WEIGHT", "check_weights", "read_weights"]
 
-#: Runs that `skip` has bits for.
-RUNS = 32
 #: Largest magnitude of a weight times its group's scale.
 MAX_WEIGHT = int(FP4_DOUBLED.max()) * 255
 
@@ -88,11 +86,8 @@ def _tiles(
     """Return the weights (tiles, channels, lanes) of tiles given as bytes."""
     rows, columns = config.rows, config.columns
     words = data[:, : rows * columns].reshape(-1, columns, rows)
-    if code is Code.INT8:
-        values = words.view(np.int8).astype(np.int64)
-    else:
-        # The low halves are the first C channels.
-        values = np.concatenate([_nibbles(code, words & 15), _nibbles(code, words >> 4)], axis=1)
+    # The modes of an element are the codes; the low halves of its words are the first C channels.
+    values = np.moveaxis(decode("packed", words, code), 3, 1).reshape(-1, shape.channels, rows)
     if shape.lanes == rows:
         return values
     # Plane p holds bit p of the indices, one byte for the same row of eight columns.
@@ -107,11 +102,3 @@ def _tiles(
     t, c, _ = np.indices(values.shape)
     np.add.at(sparse, (t, c, lane), values)
     return sparse
-
-
-def _nibbles(code: Code, nibbles: NDArray[np.integer]) -> IntArray:
-    """Return what words of 4 bits stand for."""
-    words = nibbles.astype(np.int64)
-    if code is Code.INT4:
-        return words - (words >> 3 << 4)
-    return np.where(words >> 3 == 1, -1, 1) * FP4_DOUBLED[words & 7]

@@ -1,12 +1,13 @@
 """Views of the 512-bit instruction word, built from the fields of the instruction set."""
 
-from amaranth import Shape, Value, unsigned
+from amaranth import Const, Mux, Shape, Value, unsigned
 from amaranth.lib import data
 from amaranth.utils import exact_log2
 
-from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Opcode
+from celosia.config import MachineConfig
+from celosia.isa import INSTRUCTION_BYTES, OPCODES, Code, Flag, Opcode
 
-__all__ = ["has_flag", "header_layout", "operand_layout"]
+__all__ = ["has_flag", "has_pairs", "header_layout", "operand_layout", "run_log"]
 
 _HEADER: dict[int | str, data.Field] = {
     "opcode": data.Field(unsigned(8), 0),
@@ -32,3 +33,13 @@ def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
 def has_flag(instruction: data.View, flag: Flag) -> Value:
     """Return the bit of a flag in a decoded instruction."""
     return instruction.flags[exact_log2(int(flag))]
+
+
+def has_pairs(config: MachineConfig, matmul: data.View) -> Value:
+    """Return whether the tiles of a decoded MATMUL have two channels a column."""
+    return matmul.code != Code.INT8 if config.products > 1 else Const(0)
+
+
+def run_log(matmul: data.View) -> Value:
+    """Return the logarithm of the tiles of a run of a decoded MATMUL, 0 to 15."""
+    return Mux(matmul.group == 0, 0, matmul.group - 1)[:4]

@@ -1,6 +1,6 @@
 """Brings stationary tiles to the array, one column a cycle, behind the tile in use."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -141,9 +141,9 @@ class TileColumns(wiring.Component):
             for part, count in self.counts.items():
                 with m.Case(part):
                     m.d.comb += ends.eq(column == count - 1)
-        behind = tile.sparse if self.config.sparsity > 1 else 0
+        indices_follow = tile.sparse if self.config.sparsity > 1 else Const(0)
         with m.If(is_column):
-            m.d.comb += last.eq(ends & ~Cat(behind).any())
+            m.d.comb += last.eq(ends & ~indices_follow)
         with m.Elif(kind_now == TilePart.INDICES):
             m.d.comb += last.eq(ends)
         return m

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import Code, Flag, Opcode
-from celosia.rtl.decode import has_flag, operand_layout
+from celosia.isa import Flag, Opcode
+from celosia.rtl.decode import has_flag, has_pairs, operand_layout, run_log
 from celosia.rtl.passes import AccumulateMode, DrainKind, Rescale, Step, address_bits
 
 __all__ = ["MatmulWalker"]
@@ -45,8 +45,11 @@ class MatmulWalker(wiring.Component):
 
         pair = Signal()  # 2C channels a tile
         sparse = Signal()
-        if config.products > 1:
-            m.d.comb += pair.eq(ins.code != Code.INT8)
+        run_mask = Signal(16)  # of the bits of a tile's number that say where in its run it is
+        m.d.comb += [
+            pair.eq(has_pairs(config, ins)),
+            run_mask.eq((Const(1, 16) << run_log(ins)) - 1),
+        ]
         if config.sparsity > 1:
             m.d.comb += sparse.eq(has_flag(ins, Flag.SPARSE))
 
@@ -93,7 +96,7 @@ class MatmulWalker(wiring.Component):
                 with m.If(n_last):
                     m.d.sync += [begun.eq(0), n_tile.eq(0)]
 
-        self._walk_reduction(m, fresh, k_next, k_tile, after, k_last)
+        self._walk_reduction(m, fresh, k_next, k_tile, after, k_last, run_mask)
         columns = Signal(range(config.columns + 1))
         rest = Signal(signed(17))
         m.d.comb += [
@@ -104,7 +107,7 @@ class MatmulWalker(wiring.Component):
         self._describe_rows(m, k_tile, sparse)
         self._describe_drain(m, n_tile | second, columns, bank, n_last)
         if config.products > 1:
-            self._describe_pair(m, k_tile, pair)
+            self._describe_pair(m, (k_tile & run_mask) == 0, pair)
             m.d.comb += [
                 self.o.p.drain_only.eq(second),
                 self.o.p.drain.half.eq(second),
@@ -126,24 +129,22 @@ class MatmulWalker(wiring.Component):
         if self.config.sparsity > 1:
             m.d.comb += [tile.sparse.eq(sparse), rows.sparse.eq(sparse)]
 
-    def _describe_pair(self, m, k_tile, pair) -> None:
+    def _describe_pair(self, m, run_begins, pair) -> None:
         """Say what format weights of 4 bits have, and where their groups begin."""
         ins = self.i.payload
         tile, rows = self.o.p.tile, self.o.p.rows
         begins = Signal()
         grouped = Signal()
-        size = Signal(16)  # tiles of a group, a power of two
         m.d.comb += [
             grouped.eq(pair & (ins.group != 0)),
-            size.eq((1 << ins.group[:5]) >> 1),
-            begins.eq(grouped & ((k_tile & (size - 1)[:16]) == 0)),
+            begins.eq(grouped & run_begins),
             tile.code.eq(ins.code),
             tile.scales.eq(begins),
             rows.pair.eq(pair),
             rows.rescale.eq(Mux(begins, Rescale.NEXT, Mux(grouped, Rescale.KEEP, Rescale.ONE))),
         ]
 
-    def _walk_reduction(self, m, fresh, k_next, k_tile, after, k_last) -> None:
+    def _walk_reduction(self, m, fresh, k_next, k_tile, after, k_last, run_mask) -> None:
         """Find the tile, the one behind it, and whether it is the last; skipped runs cost none."""
         ins = self.i.payload
         plain_last = Signal()
@@ -155,17 +156,16 @@ class MatmulWalker(wiring.Component):
         ]
         if self.config.sparsity == 1:
             return
-        log = Signal(4)
+        log = run_log(ins)
         later = Signal(32)  # runs behind that of the tile before, or all
         run_ends = Signal()
-        m.d.comb += log.eq(Mux(ins.group == 0, 0, ins.group - 1))
         with m.If(ins.skip != 0):
             first = _first_bit(m, ~ins.skip, "first")
             run = (k_tile >> log)[:5]
             following = _first_bit(m, later, "following")
             m.d.comb += [
                 later.eq(~ins.skip & ~((Const(2, 33) << run) - 1)[:32]),
-                run_ends.eq((((k_tile + 1) & ((Const(1, 16) << log) - 1)) == 0) | plain_last),
+                run_ends.eq((((k_tile + 1) & run_mask) == 0) | plain_last),
                 k_last.eq(run_ends & (later == 0)),
                 k_tile.eq(Mux(fresh, first << log, k_next)),
                 after.eq(Mux(run_ends, following << log, k_tile + 1)),

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import Code, Flag, Opcode
+from celosia.isa import Flag, Opcode
 from celosia.rtl.bursts import MemoryRequest
-from celosia.rtl.decode import has_flag, operand_layout
+from celosia.rtl.decode import has_flag, has_pairs, operand_layout, run_log
 
 __all__ = ["ColumnGearbox", "WeightFetcher"]
 
@@ -55,8 +55,7 @@ class WeightFetcher(wiring.Component):
             self.requests.p.beats.eq(size >> beat),
             self.i.ready.eq(begun & self.requests.ready & last),
         ]
-        if config.products > 1:
-            m.d.comb += pair.eq(ins.code != Code.INT8)
+        m.d.comb += pair.eq(has_pairs(config, ins))
         with m.If(~begun):
             m.d.sync += [
                 begun.eq(self.i.valid),
@@ -75,8 +74,7 @@ class WeightFetcher(wiring.Component):
     def _bytes(self, ins, pair: Value) -> Value:
         """Return the bytes of the tiles along the reduction."""
         config, tiles = self.config, ins.k_tiles
-        # The tiles of a run are a power of two: `group` is 1 + its logarithm.
-        log = Mux(ins.group == 0, 0, ins.group - 1)[:4]
+        log = run_log(ins)
         last = Value.cast(ins.k_tiles - 1)[:16] >> log
         runs = last + 1
         sparse = 0

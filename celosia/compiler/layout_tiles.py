@@ -10,14 +10,12 @@ from celosia.compiler.weight_format import CODES, WeightFormat
 from celosia.config import MachineConfig
 from celosia.golden.fixed import IntArray
 from celosia.isa import Code
-from celosia.tiles import tile_shape
+from celosia.tiles import RUNS, tile_shape
 
-__all__ = ["RUNS", "StoredWeights", "TiledFormat"]
+__all__ = ["StoredWeights", "TiledFormat"]
 
 #: How the machine stores a format; ternary weights are a special case of int4.
 STORED = {"int8": Code.INT8, "int4": Code.INT4, "fp4": Code.FP4, "ternary": Code.INT4}
-#: Runs of tiles along the reduction of which a MATMUL can leave some out.
-RUNS = 32
 
 
 @dataclass(frozen=True)
