@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
-from celosia.platforms.floorplan import place_arrays
 from celosia.platforms.tools import run_tool, tool_version
 
-__all__ = ["TOOLS", "Build", "build_bitstream"]
-
-#: The tools that a build needs, in the order of their use.
-TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
+__all__ = ["Build", "build_bitstream"]
 
 _NAME = "top"
-#: Router2, the default, lets nets share wires and makes shared ones dearer: on a chip without a
-#: multiplier to spare some 2,000 wires stay shared. Router1 tears out what lies in an arc's way and
-#: routes it anew, which takes longer and comes to an end.
-_ROUTER = ["--router", "router1"]
 #: Written when a step is done; what it says is that the step's other outputs are whole.
 _DONE = "done"
 
@@ -63,7 +55,7 @@ def build_bitstream(
     Parameters
     ----------
     platform : Platform
-        The board, of the package amaranth_boards, with its `multiplier_sites`.
+        The board: a `celosia.platforms.board.Board` with its pins.
     design : Elaboratable
         What to build.
     cache : Path
@@ -84,11 +76,14 @@ def build_bitstream(
     """
     if seeds < 1:
         raise ValueError(f"seeds must be positive, not {seeds}")
-    versions = {tool: tool_version(tool) for tool in TOOLS}
+    flow = platform.flow
+    versions = {tool: tool_version(tool) for tool in flow.tools}
     progress("elaborating")
     script = f"{REMOVE_COLLISION_LOGIC}\n{HIDE_ELEMENTS}"
     # Without the lines of the source, which would make a comment a new design.
-    plan = platform.prepare(design, name=_NAME, emit_src=False, script_after_read=script)
+    plan = platform.prepare(
+        design, name=_NAME, emit_src=False, script_after_read=script, **flow.overrides
+    )
     commands = json.loads(plan.files[f"build_{_NAME}.json"])["commands"]
     arguments = {tool: words for tool, *words in commands}
 
@@ -96,9 +91,9 @@ def build_bitstream(
         progress("synthesising")
         plan.extract(folder)
         run_tool("yosys", arguments["yosys"], folder, log=f"{_NAME}.rpt")
-        netlist = folder / f"{_NAME}.json"
+        netlist = folder / f"{_NAME}.{flow.netlist}"
         cells = json.loads(netlist.read_text())
-        if place_arrays(cells, platform.multiplier_sites, top=_NAME):
+        if platform.prepare_netlist(cells, top=_NAME):
             netlist.write_text(json.dumps(cells))
 
     inputs = [plan.digest().hex(), versions["yosys"], repr(platform.multiplier_sites)]
@@ -106,19 +101,20 @@ def build_bitstream(
 
     routes = {}
     for seed in range(1, seeds + 1):
-        options = ["--timing-allow-fail", "--report", "report.json", "--seed", str(seed), *_ROUTER]
+        options = ["--timing-allow-fail", "--report", "report.json", "--seed", str(seed)]
+        options += flow.options
         if frequency is not None:
             options += ["--freq", f"{frequency:g}"]
 
         def route(folder: Path, seed: int = seed, options: list[str] = options) -> None:
             progress(f"placing and routing, seed {seed} of {seeds}")
-            for suffix in ("json", "lpf"):
+            for suffix in (flow.netlist, flow.constraints):
                 shutil.copyfile(synthesis / f"{_NAME}.{suffix}", folder / f"{_NAME}.{suffix}")
-            words = [*options, *arguments["nextpnr-ecp5"]]
-            run_tool("nextpnr-ecp5", words, folder, log=f"{_NAME}.tim")
-            (folder / f"{_NAME}.json").unlink()
+            words = [*options, *arguments[flow.router]]
+            run_tool(flow.router, words, folder, log=f"{_NAME}.tim")
+            (folder / f"{_NAME}.{flow.netlist}").unlink()
 
-        inputs = [synthesis.name, versions["nextpnr-ecp5"], *options]
+        inputs = [synthesis.name, versions[flow.router], *options]
         routes[seed] = _once(cache, "route", inputs, route)
 
     reports = {
@@ -129,18 +125,18 @@ def build_bitstream(
 
     def pack(folder: Path) -> None:
         progress("packing")
-        shutil.copyfile(routes[seed] / f"{_NAME}.config", folder / f"{_NAME}.config")
-        run_tool("ecppack", arguments["ecppack"], folder)
+        shutil.copyfile(routes[seed] / f"{_NAME}.{flow.routed}", folder / f"{_NAME}.{flow.routed}")
+        run_tool(flow.packer, arguments[flow.packer], folder)
 
-    packed = _once(cache, "bitstream", [routes[seed].name, versions["ecppack"]], pack)
+    packed = _once(cache, "bitstream", [routes[seed].name, versions[flow.packer]], pack)
     return Build(
-        bitstream=packed / f"{_NAME}.bit",
-        netlist=synthesis / f"{_NAME}.json",
+        bitstream=packed / f"{_NAME}.{flow.bitstream}",
+        netlist=synthesis / f"{_NAME}.{flow.netlist}",
         report=reports[seed],
         logs={
             "yosys": synthesis / f"{_NAME}.rpt",
-            "nextpnr-ecp5": routes[seed] / f"{_NAME}.tim",
-            "ecppack": packed / "ecppack.log",
+            flow.router: routes[seed] / f"{_NAME}.tim",
+            flow.packer: packed / f"{flow.packer}.log",
         },
         seed=seed,
         fmax=fmax,

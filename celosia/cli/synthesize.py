@@ -11,9 +11,9 @@ from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, ConfigError
 from celosia.generate import cache_root
 from celosia.platforms.area import measure_core
+from celosia.platforms.board import BoardTop
 from celosia.platforms.boards import board as board_named
-from celosia.platforms.build import TOOLS, Build, build_bitstream
-from celosia.platforms.ecp5_board import BoardTop
+from celosia.platforms.build import Build, build_bitstream
 from celosia.platforms.report import critical_path, used, utilisation_by_module
 from celosia.platforms.tools import find_tool
 
@@ -150,7 +150,7 @@ def synthesize_board(
     platform = board_named(board)
     check_fit(config, platform)
     settings, divisor = platform.clocks(platform.frequency if frequency is None else frequency)
-    for tool in TOOLS:
+    for tool in platform.flow.tools:
         find_tool(tool)
     top = BoardTop(Accelerator(config), settings, divisor)
     cache = cache_root() / "synthesis" if cache is None else cache
