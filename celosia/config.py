@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from celosia.errors import ConfigError
+from celosia.sdram_part import PARTS, SDRAMSettings
 
 __all__ = ["PRESETS", "MachineConfig", "load_config"]
 
@@ -55,12 +56,18 @@ class MachineConfig:
     parameter_entries: int = 256
     #: Elements that the vector unit handles each cycle.
     vector_lanes: int = 4
-    #: Where weights and activations live: "axi4" manager port, or "on_chip" block RAM.
+    #: Where weights and activations live: "axi4" manager port, "on_chip" block RAM, or "sdram" at
+    #: the pins.
     memory: str = "axi4"
     #: Bytes per memory beat.
     memory_width: int = 8
-    #: Size of the on-chip memory; 0 when `memory` is "axi4".
+    #: Size of the on-chip memory; 0 with any other.
     on_chip_bytes: int = 0
+    #: With "sdram": the part, by its name in `celosia.sdram_part.PARTS`; the machine's clock in
+    #: MHz; and the cycles that the pins add to the CAS latency (see `celosia.rtl.sdram`).
+    sdram_part: str = ""
+    sdram_mhz: int = 0
+    sdram_round_trip: int = 0
     #: Read bursts that may be under way at once.
     outstanding_reads: int = 8
     #: Cycles a memory request may take before the machine stops with a fault.
@@ -103,15 +110,16 @@ class MachineConfig:
             )
 
     def _check_relations(self) -> None:
-        if self.memory not in ("axi4", "on_chip"):
+        if self.memory not in ("axi4", "on_chip", "sdram"):
             raise ConfigError(
-                f'{self._label}: memory must be "axi4" or "on_chip", not {self.memory!r}'
+                f'{self._label}: memory must be "axi4", "on_chip" or "sdram", not {self.memory!r}'
             )
         if (self.memory == "on_chip") != (self.on_chip_bytes > 0):
             raise ConfigError(
-                f"{self._label}: on_chip_bytes must be positive with on_chip memory and 0 with "
-                f"axi4, not {self.on_chip_bytes}; set memory or on_chip_bytes"
+                f"{self._label}: on_chip_bytes must be positive with on_chip memory and 0 with any "
+                f"other, not {self.on_chip_bytes}; set memory or on_chip_bytes"
             )
+        self._check_sdram()
         if self.on_chip_bytes % self.memory_width:
             raise ConfigError(
                 f"{self._label}: on_chip_bytes must be a multiple of memory_width "
@@ -133,6 +141,46 @@ class MachineConfig:
                 f"{self._label}: accumulator_rows must hold the scores of attention_rows "
                 f"({needed}), not {self.accumulator_rows}"
             )
+
+    def _check_sdram(self) -> None:
+        if self.memory != "sdram":
+            for name in _SDRAM:
+                if value := getattr(self, name):
+                    raise ConfigError(
+                        f"{self._label}: {name} is for sdram memory, not {self.memory}; set memory "
+                        f"or leave out {name} ({value!r})"
+                    )
+            return
+        if self.sdram_part not in PARTS:
+            raise ConfigError(
+                f"{self._label}: sdram_part must be one of {', '.join(PARTS)}, "
+                f"not {self.sdram_part!r}"
+            )
+        if self.memory_width > 16:
+            raise ConfigError(
+                f"{self._label}: memory_width must be at most 16 with sdram, the longest burst of "
+                f"a part, not {self.memory_width}"
+            )
+        try:
+            settings = self.sdram_settings
+        except ConfigError as error:
+            raise ConfigError(f"{self._label}: sdram_mhz {self.sdram_mhz}: {error}") from error
+        # A request may find the part powering up, or all refreshes due that can be owed.
+        if self.watchdog_cycles < 2 * settings.power_up:
+            raise ConfigError(
+                f"{self._label}: watchdog_cycles must be at least {2 * settings.power_up}, twice "
+                f"what the SDRAM takes to power up, not {self.watchdog_cycles}"
+            )
+
+    @property
+    def sdram_settings(self) -> SDRAMSettings:
+        """The SDRAM at the machine's clock; only with "sdram" memory."""
+        return PARTS[self.sdram_part].at(self.sdram_mhz)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the memory that belongs to the machine; 0 with "axi4"."""
+        return self.sdram_settings.bytes if self.memory == "sdram" else self.on_chip_bytes
 
     @property
     def _label(self) -> str:
@@ -233,9 +281,10 @@ class MachineConfig:
     def digest(self) -> bytes:
         """Return 4 bytes that identify the machine a program was made for.
 
-        All parameters but the name take part.
+        All parameters but the name take part, those of the SDRAM where there is one.
         """
-        text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k != "name")
+        without = {"name"} if self.memory == "sdram" else {"name", *_SDRAM}
+        text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k not in without)
         return sha256(text.encode()).digest()[:4]
 
 
@@ -247,6 +296,9 @@ def _check_known(label: str, values: dict[str, object]) -> None:
             f"{label}: unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}"
         )
 
+
+#: Parameters of SDRAM alone.
+_SDRAM = ("sdram_part", "sdram_mhz", "sdram_round_trip")
 
 _KINDS = {int: "an integer", str: "a string"}
 
@@ -263,6 +315,8 @@ _RANGES = [
     ("vector_lanes", 1, 64),
     ("memory_width", 4, 64),
     ("on_chip_bytes", 0, 1 << 24),
+    ("sdram_mhz", 0, 200),
+    ("sdram_round_trip", -1, 3),
     ("outstanding_reads", 1, 32),
     ("watchdog_cycles", 100, (1 << 31) - 1),
 ]
@@ -279,6 +333,19 @@ _POWERS_OF_TWO = [
     "vector_lanes",
     "memory_width",
 ]
+
+_ULX3S = MachineConfig(
+    name="ulx3s",
+    rows=16,
+    columns=8,
+    scratchpad_words=2048,
+    accumulator_rows=256,
+    attention_rows=64,
+    parameter_entries=512,
+    memory="on_chip",
+    memory_width=4,
+    on_chip_bytes=1 << 17,
+)
 
 _BENCH = MachineConfig(
     name="bench",
@@ -319,17 +386,16 @@ PRESETS = {
             parameter_entries=512,
             memory_width=8,
         ),
-        MachineConfig(
-            name="ulx3s",
-            rows=16,
-            columns=8,
-            scratchpad_words=2048,
-            accumulator_rows=256,
-            attention_rows=64,
-            parameter_entries=512,
-            memory="on_chip",
-            memory_width=4,
-            on_chip_bytes=1 << 17,
+        _ULX3S,
+        # Its memory is that of the ULX3S; the pins are those of `celosia.platforms.sdram_pads`.
+        _ULX3S.replace(
+            name="ulx3s_sdram",
+            memory="sdram",
+            memory_width=8,
+            on_chip_bytes=0,
+            sdram_part="16Mx16",
+            sdram_mhz=75,
+            sdram_round_trip=2,
         ),
         _BENCH,
         # Weights of 4 and 8 bits, dense or 2:4, layer by layer.

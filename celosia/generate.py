@@ -56,7 +56,8 @@ def cache_root() -> Path:
 def _fingerprint(config: MachineConfig) -> str:
     """Return the hash of everything that the Verilog depends on."""
     parts = [repr(sorted(config.to_dict().items())), importlib.metadata.version("amaranth")]
-    sources = [Path(isa.__file__), Path(__file__), Path(isa.__file__).with_name("config.py")]
+    sources = [Path(isa.__file__), Path(__file__)]
+    sources += [Path(isa.__file__).with_name(name) for name in ("config.py", "sdram_part.py")]
     for name in ("celosia.cores", "celosia.rtl"):
         folder = Path(next(iter(importlib.import_module(name).__path__)))
         sources += sorted(folder.glob("*.py"))
@@ -86,10 +87,10 @@ def _describe(
     memory: dict[str, object] = {
         "registers": {"first": 0, "bytes": max(isa.REGISTERS.values()) + 4, "port": "s_axi_lite"},
     }
-    if config.memory == "on_chip":
-        memory["on_chip"] = {
+    if config.memory != "axi4":
+        memory[config.memory] = {
             "first": isa.MEMORY_WINDOW,
-            "bytes": config.on_chip_bytes,
+            "bytes": config.memory_bytes,
             "port": "s_axi_lite",
         }
     else:

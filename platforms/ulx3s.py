@@ -15,6 +15,7 @@ __all__ = ["ULX3S12F", "ULX3S25F", "ULX3S45F", "ULX3S85F"]
 class _ULX3S(ECP5Board):
     reference = 25.0
     memory = "32 MB SDRAM x16"
+    sdram_part = "16Mx16"
     button = ("button_fire", 0)
 
 

@@ -1,4 +1,4 @@
-"""Registers of the host on AXI4-Lite, and its window into on-chip memory."""
+"""Registers of the host on AXI4-Lite, and its window into the machine's own memory."""
 
 from collections import defaultdict
 
@@ -29,14 +29,14 @@ class HostRegisters(wiring.Component):
     Writes must be of whole words. A write to a register that cannot be written, or to any
     register but none of a busy machine, and any access to an address where there is nothing get
     an error response; so does reading an argument. Addresses from `isa.MEMORY_WINDOW` on are
-    on-chip memory, if there is any.
+    the machine's own memory, if there is any.
 
     Members
     -------
     bus : In(AXI4Lite())
         Host.
     memory, memory_data : Out(stream.Signature(HostAccess)), In(stream.Signature(32))
-        Host port of the on-chip memory.
+        Host port of that memory.
     start : Out(1)
         The host starts a run.
     program, window_base, window_size : Out(32)
@@ -59,7 +59,7 @@ class HostRegisters(wiring.Component):
             "program": Out(32),
             "window_base": Out(32),
             # The stubs know only the old name of `init`.
-            "window_size": Out(32, init=config.on_chip_bytes),  # pyright: ignore[reportCallIssue]
+            "window_size": Out(32, init=config.memory_bytes),  # pyright: ignore[reportCallIssue]
             "argument": Out(ArgumentWrite()),
             "busy": In(1),
             "done": In(1),
@@ -79,7 +79,7 @@ class HostRegisters(wiring.Component):
         known = Signal()
         in_memory = Signal()
         m.d.comb += in_memory.eq(
-            address[exact_log2(MEMORY_WINDOW)] & (self.config.memory == "on_chip")
+            address[exact_log2(MEMORY_WINDOW)] & (self.config.memory != "axi4")
         )
         m.d.comb += [
             self.memory.p.address.eq(address[: exact_log2(MEMORY_WINDOW)]),

@@ -12,10 +12,10 @@ from celosia.errors import ConfigError
 from celosia.rtl.axi import AXI4Read, AXI4Write
 from celosia.rtl.on_chip import DECODE_ERROR, HostAccess
 from celosia.rtl.sdram_commands import SDRAMCommands
-from celosia.rtl.sdram_part import WORD_BYTES, SDRAMSettings
 from celosia.rtl.sdram_pins import SDRAMPins
 from celosia.rtl.sdram_runs import SDRAMRuns
 from celosia.rtl.stream import StreamFIFO
+from celosia.sdram_part import WORD_BYTES, SDRAMSettings
 
 __all__ = ["SDRAMMemory"]
 

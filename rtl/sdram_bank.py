@@ -4,7 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.rtl.sdram_part import SDRAMSettings
+from celosia.sdram_part import SDRAMSettings
 
 __all__ = ["SDRAMBank"]
 

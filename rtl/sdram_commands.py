@@ -10,10 +10,10 @@ from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.rtl.sdram_bank import SDRAMBank
-from celosia.rtl.sdram_part import BANKS, WORD_BYTES, SDRAMSettings
 from celosia.rtl.sdram_pins import ALL_BANKS, Command, SDRAMPins, mode_register
 from celosia.rtl.sdram_runs import SDRAMRun
 from celosia.rtl.sdram_upkeep import SDRAMUpkeep
+from celosia.sdram_part import BANKS, WORD_BYTES, SDRAMSettings
 
 __all__ = ["SDRAMCommands"]
 

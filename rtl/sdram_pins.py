@@ -4,7 +4,7 @@ from amaranth.lib import wiring
 from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 
-from celosia.rtl.sdram_part import SDRAMSettings
+from celosia.sdram_part import SDRAMSettings
 
 __all__ = ["ALL_BANKS", "Command", "SDRAMPins", "mode_register"]
 

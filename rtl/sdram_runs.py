@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.rtl.sdram_part import WORD_BYTES, SDRAMSettings
+from celosia.sdram_part import WORD_BYTES, SDRAMSettings
 
 __all__ = ["Request", "SDRAMRun", "SDRAMRuns"]
 

@@ -4,8 +4,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.rtl.sdram_part import SDRAMSettings
 from celosia.rtl.sdram_pins import Command
+from celosia.sdram_part import SDRAMSettings
 
 __all__ = ["SDRAMUpkeep"]
 

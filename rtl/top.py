@@ -17,6 +17,8 @@ from celosia.rtl.memory_writer import MemoryWriter
 from celosia.rtl.on_chip import OnChipMemory
 from celosia.rtl.registers import HostRegisters
 from celosia.rtl.scratchpad import Scratchpad
+from celosia.rtl.sdram import SDRAMMemory
+from celosia.rtl.sdram_pins import SDRAMPins
 from celosia.rtl.sequencer import InstructionFetch, Sequencer
 from celosia.rtl.store import StoreUnit
 from celosia.rtl.tokens import TokenBoard
@@ -45,9 +47,11 @@ class Accelerator(wiring.Component):
     Members
     -------
     s_axi_lite : In(AXI4Lite())
-        Registers, and on-chip memory if there is any (docs/architecture.md, section 6).
+        Registers, and the machine's own memory if it has any (docs/architecture.md, section 6).
     m_axi : Out(AXI4(config))
         External memory, if the configuration has it.
+    sdram : Out(SDRAMPins(config.sdram_settings))
+        An SDRAM, if the configuration has it.
     interrupt : Out(1)
         The last run has ended, well or not.
     trace : Out(Trace())
@@ -59,6 +63,8 @@ class Accelerator(wiring.Component):
         ports = {"s_axi_lite": In(AXI4Lite()), "interrupt": Out(1), "trace": Out(Trace())}
         if config.memory == "axi4":
             ports["m_axi"] = Out(AXI4(config))
+        if config.memory == "sdram":
+            ports["sdram"] = Out(SDRAMPins(config.sdram_settings))
         super().__init__(ports)
 
     def elaborate(self, platform) -> Module:
@@ -143,11 +149,17 @@ class Accelerator(wiring.Component):
         return m
 
     def _connect_memory(self, m: Module, reader, writer, registers) -> None:
-        """Connect the AXI4 port, or memory on the chip."""
+        """Connect the AXI4 port, memory on the chip, or an SDRAM."""
         if self.config.memory == "axi4":
             connect_halves(m, reader.bus, writer.bus, self.m_axi)
             return
-        m.submodules.memory = memory = OnChipMemory(self.config)
+        if self.config.memory == "sdram":
+            settings, round_trip = self.config.sdram_settings, self.config.sdram_round_trip
+            memory = SDRAMMemory(self.config, settings, round_trip=round_trip)
+            connect(m, memory.pins, flipped(self.sdram))
+        else:
+            memory = OnChipMemory(self.config)
+        m.submodules.memory = memory
         connect(m, reader.bus, memory.read)
         connect(m, writer.bus, memory.write)
         connect(m, registers.memory, memory.host)

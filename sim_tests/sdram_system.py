@@ -1,9 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The SDRAM controller with a part at its pins, for benches and measurements."""
 
-from pathlib import Path
-
-from amaranth import ClockSignal, Instance, Module, ResetSignal
+from amaranth import ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -13,12 +11,14 @@ from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.memory_reader import MemoryReader
 from celosia.rtl.on_chip import HostAccess
 from celosia.rtl.sdram import SDRAMMemory
-from celosia.rtl.sdram_part import POSTPONED, SDRAMPart, SDRAMSettings
+from celosia.runtime.sdram_model import model_parameters
+from celosia.runtime.sim_device import HARNESS
+from celosia.sdram_part import SDRAMPart, SDRAMSettings
 
 __all__ = ["MODEL", "ReaderOnSDRAM", "SDRAMSystem", "attach"]
 
 #: Verilog of the part.
-MODEL = Path(__file__).parent / "models" / "sdram.v"
+MODEL = HARNESS / "sim_sdram.v"
 
 
 def attach(
@@ -30,25 +30,14 @@ def attach(
     **outputs,
 ) -> None:
     """Connect the model of `part` to `pins`; `outputs` are signals for what it counts."""
-    gap = (POSTPONED + 1) * part.window / part.rows_refreshed
     names = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm", "dq_o", "dq_oe")
-    timings = ("rcd", "ras", "rc", "rrd", "rp", "wr", "rfc")
     m.submodules.part = Instance(
         "sdram_model",
         i_clk=ClockSignal(),
         i_rst=ResetSignal(),
         o_dq_i=pins.dq_i,
-        p_ROW_BITS=part.row_bits,
-        p_COLUMN_BITS=part.column_bits,
-        p_PERIOD_PS=round(1e6 / frequency),
-        p_RAS_MOST_NS=round(part.ras_most),
-        p_POWER_UP_NS=round(part.power_up),
-        p_WINDOW_NS=round(part.window),
-        p_REFRESHES=part.rows_refreshed,
-        p_GAP_PS=round(1000 * gap),
-        p_INVERTED=int(round_trip < 0),
-        p_DELAY=max(round_trip, 0),
-        **{f"p_{name.upper()}_PS": round(1000 * getattr(part, name)) for name in timings},
+        o_doing=Signal(2),
+        **{f"p_{name}": v for name, v in model_parameters(part, frequency, round_trip).items()},
         **{f"i_{name}": getattr(pins, name) for name in names},
         **{f"o_{name}": signal for name, signal in outputs.items()},
     )

@@ -35,7 +35,7 @@ def test_frozen():
 
 @pytest.mark.parametrize("field", [f.name for f in fields(MachineConfig)])
 def test_kinds(field):
-    if field in ("name", "memory", "pe"):
+    if field in ("name", "memory", "pe", "sdram_part"):
         with pytest.raises(ConfigError, match=f"{field} must be a string, not 3$"):
             TINY.replace(**{field: 3})
     else:
@@ -57,6 +57,8 @@ RANGES = {
     "vector_lanes": (1, 64),
     "memory_width": (4, 64),
     "on_chip_bytes": (0, 1 << 24),
+    "sdram_mhz": (0, 200),
+    "sdram_round_trip": (-1, 3),
     "outstanding_reads": (1, 32),
     "watchdog_cycles": (100, (1 << 31) - 1),
 }
@@ -65,7 +67,7 @@ RANGES = {
 @pytest.mark.parametrize("field", RANGES)
 def test_ranges(field):
     low, high = RANGES[field]
-    for value in (low - 1, high + 1, -high):
+    for value in (low - 1, high + 1, -high - 1):
         message = f"^configuration 'tiny': {field} must be between {low} and {high}, not {value}$"
         with pytest.raises(ConfigError, match=message):
             TINY.replace(**{field: value})
@@ -106,7 +108,7 @@ def test_powers_of_two(field):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"memory": "ddr"}, """memory must be "axi4" or "on_chip", not 'ddr'$"""),
+        ({"memory": "ddr"}, """memory must be "axi4", "on_chip" or "sdram", not 'ddr'$"""),
         ({"memory": "axi4"}, r"on_chip_bytes must be positive with on_chip .* not 131072; set"),
         ({"on_chip_bytes": 0}, r"on_chip_bytes must be positive with on_chip memory .* not 0"),
         (
@@ -127,6 +129,46 @@ def test_relations(changes, message):
         TINY.replace(**changes)
 
 
+SDRAM = PRESETS["ulx3s_sdram"]
+
+
+def test_sdram_sizes():
+    assert SDRAM.memory_bytes == 32 << 20
+    assert SDRAM.replace(sdram_part="32Mx16").memory_bytes == 64 << 20
+    assert SDRAM.sdram_settings.cas_latency == 2
+    assert SDRAM.replace(sdram_mhz=133).sdram_settings.cas_latency == 3
+    assert TINY.memory_bytes == TINY.on_chip_bytes and PRESETS["small"].memory_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sdram_part": "8Mx8"}, "sdram_part must be one of 16Mx16, 32Mx16, not '8Mx8'$"),
+        ({"sdram_part": ""}, "sdram_part must be one of 16Mx16, 32Mx16, not ''$"),
+        (
+            {"sdram_mhz": 166},
+            "sdram_mhz 166: 16Mx16: clock must be at most 143 MHz with a CAS .* of 3, not 166$",
+        ),
+        ({"sdram_mhz": 0}, "sdram_mhz 0: 16Mx16: clock must be at most 100 MHz .* not 0$"),
+        ({"sdram_mhz": 1}, "sdram_mhz 1: 16Mx16: 1 MHz is too slow to refresh it; use more$"),
+        ({"memory_width": 32}, "memory_width must be at most 16 with sdram, .*, not 32$"),
+        (
+            {"watchdog_cycles": 29_999},
+            "watchdog_cycles must be at least 30000, twice what the SDRAM takes .*, not 29999$",
+        ),
+        ({"on_chip_bytes": 4096}, "on_chip_bytes must be positive .* 0 with any other, not 4096;"),
+        ({"memory": "axi4"}, "sdram_part is for sdram memory, not axi4; set memory or leave out "),
+        (
+            {"memory": "axi4", "sdram_part": "", "sdram_mhz": 0},
+            r"sdram_round_trip is for sdram memory, not axi4; .* sdram_round_trip \(2\)$",
+        ),
+    ],
+)
+def test_sdram_relations(changes, message):
+    with pytest.raises(ConfigError, match=f"^configuration 'ulx3s_sdram': {message}"):
+        SDRAM.replace(**changes)
+
+
 def test_a_nameless_configuration():
     with pytest.raises(ConfigError, match=r"^configuration: name must be a string, not None$"):
         TINY.replace(name=None)
@@ -144,7 +186,11 @@ def test_digest():
     ]
     digests = {TINY.replace(**change).digest() for change in changes}
     digests |= {config.digest() for config in PRESETS.values()}
-    assert len(digests) == len(changes) + len(PRESETS)
+    others = [{"sdram_mhz": 80}, {"sdram_round_trip": 1}, {"sdram_part": "32Mx16"}]
+    digests |= {SDRAM.replace(**change).digest() for change in others}
+    assert len(digests) == len(changes) + len(PRESETS) + len(others)
+    # Programs and bitstreams of machines without SDRAM are those of before there was any.
+    assert TINY.digest().hex() == "6ac9fc83"
 
 
 @pytest.fixture

@@ -21,7 +21,15 @@ from celosia.runtime.sim_device import SimDevice
 
 ON_CHIP = PRESETS["tiny"]
 EXTERNAL = ON_CHIP.replace(name="outside", memory="axi4", on_chip_bytes=0, watchdog_cycles=2000)
-CONFIGS = {"on_chip": ON_CHIP, "external": EXTERNAL}
+SDRAM = ON_CHIP.replace(
+    name="sdram",
+    memory="sdram",
+    on_chip_bytes=0,
+    sdram_part="16Mx16",
+    sdram_mhz=50,
+    sdram_round_trip=1,
+)
+CONFIGS = {"on_chip": ON_CHIP, "external": EXTERNAL, "sdram": SDRAM}
 
 IN, OUT = 0x400, 0x800
 ROWS, WORDS = 5, 3

@@ -99,10 +99,10 @@ def test_a_clock_too_slow_for_the_line():
         board("ulx3s-85f").clocks(3.125)
 
 
-def test_a_board_without_a_memory_controller():
+def test_a_board_has_nothing_at_an_axi4_port():
     message = (
-        r"^configuration 'small': memory must be \"on_chip\" on board ulx3s-85f, which has no "
-        r"memory controller; set memory and on_chip_bytes$"
+        r"^configuration 'small': memory must be \"on_chip\" or \"sdram\" on board ulx3s-85f, "
+        r"which has nothing at an AXI4 port; set memory$"
     )
     with pytest.raises(ConfigError, match=message):
         check_fit(PRESETS["small"], board("ulx3s-85f"))

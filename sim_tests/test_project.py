@@ -16,24 +16,29 @@ FOLDERS = {"celosia": "celosia", **SETUPTOOLS["package-dir"]}
 ARROWS = {
     "celosia.errors": set(),
     "celosia.atomic": {"errors"},
-    "celosia.config": {"errors"},
+    "celosia.sdram_part": {"errors"},
+    "celosia.config": {"errors", "sdram_part"},
     "celosia.isa": {"config", "errors"},
     "celosia.arguments": {"errors", "isa"},
     "celosia.tiles": {"config", "isa"},
     "celosia.golden": {"arguments", "config", "errors", "isa", "tiles"},
-    "celosia.compiler": {"arguments", "atomic", "config", "errors", "golden", "isa", "tiles"},
+    "celosia.compiler": {
+        *("arguments", "atomic", "config", "errors"),
+        *("golden", "isa", "sdram_part", "tiles"),
+    },
     "celosia.cores": {"config", "errors"},
-    "celosia.rtl": {"config", "cores", "errors", "isa"},
-    "celosia.platforms": {"config", "cores", "errors", "isa", "rtl"},
+    "celosia.rtl": {"config", "cores", "errors", "isa", "sdram_part"},
+    "celosia.platforms": {"config", "cores", "errors", "isa", "rtl", "sdram_part"},
     "celosia.runtime": {
         *("arguments", "atomic", "compiler", "config", "cores"),
-        *("errors", "golden", "isa", "rtl", "tiles"),
+        *("errors", "golden", "isa", "rtl", "sdram_part", "tiles"),
     },
 }
 
 #: Parts that are arithmetic and text: they run where no hardware description is installed.
 WITHOUT_AMARANTH = {
     "celosia.errors",
+    "celosia.sdram_part",
     "celosia.atomic",
     "celosia.config",
     "celosia.isa",

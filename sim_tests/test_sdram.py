@@ -9,7 +9,7 @@ from harness import simulate
 from sdram_system import MODEL, ReaderOnSDRAM, SDRAMSystem
 
 from celosia.config import PRESETS
-from celosia.rtl.sdram_part import PARTS
+from celosia.sdram_part import PARTS
 
 #: Small, and refreshed as often as the real one: 16 times in 1/512 of its window.
 PART = replace(

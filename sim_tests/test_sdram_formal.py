@@ -8,7 +8,7 @@ from harness import prove
 from sdram_contracts import BankKeepsTiming, CommandsKeepRules, RefreshesInTime
 
 from celosia.config import PRESETS
-from celosia.rtl.sdram_part import SDRAMSettings
+from celosia.sdram_part import SDRAMSettings
 
 CONFIG = PRESETS["bench"].replace(name="formal", memory_width=4)
 #: Small figures, all different where they can be.

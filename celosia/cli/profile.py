@@ -17,6 +17,7 @@ from celosia.compiler.program import Program
 from celosia.isa import Unit
 from celosia.runtime.attribution import CAUSES
 from celosia.runtime.profile import Profile, layer_names, make_profile
+from celosia.sdram_part import WORD_BYTES
 
 __all__ = ["profile_command", "profile_program"]
 
@@ -67,8 +68,9 @@ def profile_program(
         device.build(program.window_bytes)
     with working("simulating"):
         run = device.run(program, [writes], arguments=arguments).runs[0]
-    external = program.config.memory == "axi4"
-    return make_profile(program, run, arguments, bandwidth=bandwidth if external else 256)
+    config = program.config
+    beats = {"axi4": bandwidth, "on_chip": 256, "sdram": 256 * WORD_BYTES // config.memory_width}
+    return make_profile(program, run, arguments, bandwidth=beats[config.memory])
 
 
 def profile_command(

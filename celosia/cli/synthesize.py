@@ -15,6 +15,7 @@ from celosia.platforms.board import BoardTop
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
 from celosia.platforms.report import critical_path, used, utilisation_by_module
+from celosia.platforms.sdram_pads import check_sdram
 from celosia.platforms.tools import find_tool
 
 __all__ = [
@@ -81,11 +82,13 @@ def check_fit(config: MachineConfig, board: Any) -> None:
     ConfigError
         If it does not fit.
     """
-    if config.memory != "on_chip":
+    if config.memory == "axi4":
         raise ConfigError(
-            f'configuration {config.name!r}: memory must be "on_chip" on board {board.name}, which '
-            "has no memory controller; set memory and on_chip_bytes"
+            f'configuration {config.name!r}: memory must be "on_chip" or "sdram" on board '
+            f"{board.name}, which has nothing at an AXI4 port; set memory"
         )
+    if config.memory == "sdram":
+        check_sdram(config, board)
     for resource, needed in needed_resources(config).items():
         there = getattr(board, resource)
         if needed > there:
@@ -121,7 +124,7 @@ def synthesize_board(
     out : Path
         Folder to write.
     frequency : float, optional
-        Clock of the machine in MHz; the board's own choice by default.
+        Clock of the machine in MHz; that of its SDRAM, or the board's own choice, by default.
     seeds : int
         Placements to try; the fastest one counts.
     report : Path, optional
@@ -149,7 +152,10 @@ def synthesize_board(
 
     platform = board_named(board)
     check_fit(config, platform)
-    settings, divisor = platform.clocks(platform.frequency if frequency is None else frequency)
+    wanted = config.sdram_mhz or platform.frequency if frequency is None else frequency
+    settings, divisor = platform.clocks(wanted)
+    if config.memory == "sdram":
+        check_sdram(config, platform, settings.output)
     for tool in platform.flow.tools:
         find_tool(tool)
     top = BoardTop(Accelerator(config), settings, divisor)

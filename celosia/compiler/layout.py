@@ -136,7 +136,7 @@ class MemoryLayout:
             If they do not fit the memory.
         """
         size = self.link(FREE + self.free_size)
-        limit = self.config.on_chip_bytes or FREE
+        limit = self.config.memory_bytes or FREE
         if size > limit:
             raise ModelError(
                 f"{model}: weights, program and activations take {size} bytes of memory, but "

@@ -207,12 +207,15 @@ class Device(Protocol):
 def window_size(program: Program) -> int:
     """Return the bytes of the window: the whole memory on a chip, else what the program needs."""
     config = program.config
+    if config.memory != "axi4" and program.window_bytes > config.memory_bytes:
+        what, cure = "the SDRAM", "take a larger part"
+        if config.memory == "on_chip":
+            what, cure = "on_chip_bytes", "enlarge it"
+        raise ProgramError(
+            f"{program.model}: needs {program.window_bytes} bytes of memory, but {what} is "
+            f"{config.memory_bytes}; {cure}, or use axi4 memory"
+        )
     if config.memory == "on_chip":
-        if program.window_bytes > config.on_chip_bytes:
-            raise ProgramError(
-                f"{program.model}: needs {program.window_bytes} bytes of memory, but on_chip_bytes "
-                f"is {config.on_chip_bytes}; enlarge it, or use axi4 memory"
-            )
         return config.on_chip_bytes
     return -(-program.window_bytes // 64) * 64  # whole beats of any width
 

@@ -2,7 +2,7 @@
 
 The host is Verilog too, and executes commands that come through a pipe, so that no Python runs
 while the clock does. Where the memory is on the chip it goes through the machine's own register
-port.
+port. An SDRAM is a model that checks every rule of the part.
 """
 
 import tempfile
@@ -14,11 +14,14 @@ from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.isa import MEMORY_WINDOW
 from celosia.runtime.devices import Batch, Writes, check_inputs, window_size
+from celosia.runtime.sdram_model import model_parameters
 from celosia.runtime.sim_session import WINDOW_BASE, SimSession
 from celosia.runtime.verilator import Simulation, build_simulation
+from celosia.sdram_part import PARTS
 
-__all__ = ["SimDevice"]
+__all__ = ["HARNESS", "SimDevice"]
 
+#: The Verilog around the machine.
 HARNESS = Path(__file__).parent / "sim"
 #: External memory of a simulation, unless a program needs more.
 MEMORY_BYTES = 1 << 24
@@ -38,7 +41,7 @@ class SimDevice:
     latency : int
         Cycles from a memory request to its first beat; external memory only.
     bandwidth : int
-        Beats that the memory moves each way in 256 cycles.
+        Beats that external memory moves each way in 256 cycles.
     events : bool
         Whether runs record what happens in them.
     max_cycles : int, optional
@@ -68,12 +71,18 @@ class SimDevice:
 
     def build(self, size: int = MEMORY_BYTES) -> Simulation:
         """Compile the simulation with room for a window of `size` bytes, or find it."""
-        defines = f"`define BASE 32'h{MEMORY_WINDOW:08x}\n"
-        if self.config.memory == "axi4":
+        config = self.config
+        defines, model = f"`define PORT 32'h{MEMORY_WINDOW:08x}\n", "sim_memory.v"
+        if config.memory == "sdram":
+            part = PARTS[config.sdram_part]
+            parameters = model_parameters(part, config.sdram_mhz, config.sdram_round_trip)
+            values = ", ".join(f".{name}({value})" for name, value in parameters.items())
+            defines, model = f"`define SDRAM {values}\n", "sim_sdram.v"
+        if config.memory == "axi4":
             room = max(MEMORY_BYTES, 1 << (size - 1).bit_length())
             defines = (
                 f"`define EXTERNAL\n`define BASE 32'h{WINDOW_BASE:08x}\n"
-                f"`define WIDTH {self.config.memory_width}\n`define SIZE {room}\n"
+                f"`define WIDTH {config.memory_width}\n`define SIZE {room}\n"
             )
         with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
             top = Path(folder) / "sim_top.v"
@@ -82,7 +91,7 @@ class SimDevice:
                 top,
                 "sim_top",
                 self.cache,
-                extra_sources=[self.verilog, HARNESS / "sim_memory.v"],
+                extra_sources=[self.verilog, HARNESS / model],
                 timing=True,
             )
 

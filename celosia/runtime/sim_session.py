@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from celosia.arguments import check_arguments
 from celosia.compiler.program import Program
 from celosia.errors import CheckFailed, DeviceError
-from celosia.isa import ARGUMENTS, COUNTERS, REGISTERS
+from celosia.isa import ARGUMENTS, COUNTERS, MEMORY_WINDOW, REGISTERS
 from celosia.runtime.compare import mac_cycles
 from celosia.runtime.devices import (
     Run,
@@ -66,7 +67,8 @@ class SimSession(Session):
     Attributes
     ----------
     report : dict
-        Once the session is closed: `cycles`, `seconds` and `cpu_seconds` of the simulation.
+        Once the session is closed: `cycles`, `seconds` and `cpu_seconds` of the simulation; and
+        `sdram`, the cycles that one spends on words, refreshes and rows while the machine runs.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class SimSession(Session):
     ) -> None:
         super().__init__(program)
         self.max_cycles = max_cycles
-        self.report: dict[str, float] = {}
+        self.report: dict[str, Any] = {}
         self._arguments = [0] * ARGUMENTS
         self._runs = self._events_read = 0
         self._error: Exception | None = None
@@ -202,10 +204,16 @@ class SimSession(Session):
             )
         settings = {
             "program": program.entry,
-            "window_base": 0 if config.memory == "on_chip" else WINDOW_BASE,
+            "window_base": WINDOW_BASE if config.memory == "axi4" else 0,
             "window_size": window_size(program),
         }
-        lines = self._load(0, 0, program.image + bytes(-len(program.image) % 4))
+        image = program.image + bytes(-len(program.image) % 4)
+        if config.memory == "sdram":
+            # It wakes with anything in it, and the machine sees it a while after the reset.
+            image += bytes(window_size(program) - len(image))
+            self._send([f"R {MEMORY_WINDOW:x}"])
+            self._answers(1)
+        lines = self._load(0, 0, image)
         self._command([*lines, *(f"W {REGISTERS[key]:x} {settings[key]:x}" for key in settings)])
 
     def _load(self, number: int, address: int, data: bytes) -> list[str]:

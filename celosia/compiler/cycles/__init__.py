@@ -63,7 +63,8 @@ def predict(
     config : MachineConfig
         The machine.
     memory : MemoryTiming, optional
-        External memory; by default one that answers after 40 cycles. Memory on the chip is known.
+        External memory; by default one that answers after 40 cycles. Memory on the chip and SDRAM
+        are known.
     entry : int
         Byte address of the first instruction.
     arguments : sequence of int
@@ -77,7 +78,13 @@ def predict(
     check_tokens(program)
     delays = [addition_cycles(instruction, config) for instruction in program]
     program = resolve(program, arguments)
-    timing = ON_CHIP if config.memory == "on_chip" else memory or MemoryTiming()
+    match config.memory:
+        case "on_chip":
+            timing = ON_CHIP
+        case "sdram":
+            timing = MemoryTiming.of_sdram(config)
+        case _:
+            timing = memory or MemoryTiming()
     network = Network()
     machine = Machine(network, config, program)
     fetch_beats = FETCH_AHEAD * INSTRUCTION_BYTES // config.memory_width

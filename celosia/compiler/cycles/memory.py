@@ -10,6 +10,7 @@ from celosia.compiler.cycles.network import Network
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
+from celosia.sdram_part import WORD_BYTES
 
 __all__ = ["MemoryTiming", "ReadChannel"]
 
@@ -18,6 +19,9 @@ DONE = 2
 #: Cycles from a beat on the bus until it does not count as under way; cycles of the measured
 #: latency beyond the memory's own, and the longest one that is measured.
 COUNTED, MEASURED, LATENCY_LIMIT = 3, 2, 255
+#: Cycles of the way through the SDRAM controller, from an address to its READ, the row being open,
+#: and from the last word of a beat to the beat on the bus.
+TO_READ, TO_BUS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,20 @@ class MemoryTiming:
             raise ConfigError(
                 f"memory: bytes_per_cycle must be positive, not {self.bytes_per_cycle}"
             )
+
+    @classmethod
+    def of_sdram(cls, config: MachineConfig) -> "MemoryTiming":
+        """Return how fast the SDRAM of a machine answers, bursts lying in rows not yet open.
+
+        It moves a word a cycle but for refreshes. That writing takes words from reading is left
+        out.
+        """
+        part = config.sdram_settings
+        burst = config.memory_width // WORD_BYTES
+        way = part.rcd + part.cas_latency + config.sdram_round_trip + burst
+        upkeep = part.postponed * part.rfc + part.rp + part.rcd + 1
+        share = 1 - upkeep / (part.postponed * part.interval)
+        return cls(TO_READ + way + TO_BUS, WORD_BYTES * share)
 
     def beat_cycles(self, config: MachineConfig) -> float:
         """Cycles from one beat to the next."""

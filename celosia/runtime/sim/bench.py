@@ -10,6 +10,9 @@ from cocotb.triggers import RisingEdge
 
 __all__ = ["run_script"]
 
+#: What an SDRAM spends its cycles on.
+SPENT = ("words", "refreshes", "rows")
+
 
 @cocotb.test()
 async def run_script(dut):
@@ -17,10 +20,12 @@ async def run_script(dut):
     begin, begin_cpu = time.perf_counter(), time.process_time()
     await RisingEdge(dut.finished)
     seconds = time.perf_counter() - begin
+    spent = dut.spent.value.to_unsigned()
     report = {
         "failure": int(dut.failure.value),
         "cycles": int(dut.cycles.value),
         "seconds": seconds,
         "cpu_seconds": time.process_time() - begin_cpu,
+        "sdram": {name: spent >> 32 * n & (1 << 32) - 1 for n, name in enumerate(SPENT)},
     }
     Path(os.environ["REPORT"]).write_text(json.dumps(report))

@@ -9,13 +9,16 @@
 //   E                       end
 //   X                       end, if the interrupt did not come
 //
-// Numbers are hexadecimal, offsets and bytes multiples of 4. On-chip memory is reached through the
+// Numbers are hexadecimal, offsets and bytes multiples of 4. On-chip memory is moved through the
 // machine's own register port. `failure` at the end: 1 script, 2 no interrupt, 3 error response,
 // 4 a file, 5 a broken protocol on the memory's port.
 //
 // With `+events` the machine's trace goes to that file, a record for each cycle in which something
 // begins, ends or changes, for every 256th, and one at the end of each run. A record is four words of 32 bits: the
 // cycle of the run; what happens in it (`happens` below); beats read and written before it.
+//
+// `spent` counts the cycles of all runs that an SDRAM spends on words (low 32 bits), on refreshes,
+// and on opening rows.
 //
 // What is written in capitals with a backtick comes from the configuration.
 
@@ -24,7 +27,8 @@
 module sim_top (
     output reg         finished,
     output reg  [7:0]  failure,
-    output reg  [63:0] cycles
+    output reg  [63:0] cycles,
+    output reg  [95:0] spent
 );
     localparam [3:0] FETCH = 0, WRITE = 1, ACKNOWLEDGE = 2, READ = 3, ANSWER = 4, WAIT = 5,
         LOAD = 6, DUMP = 7, END = 8;
@@ -110,6 +114,19 @@ module sim_top (
         .m_axi__bvalid(m_bvalid),
         .m_axi__bready(m_bready),
 `endif
+`ifdef SDRAM
+        .sdram__clk_en(sdram_clk_en),
+        .sdram__cs(sdram_cs),
+        .sdram__ras(sdram_ras),
+        .sdram__cas(sdram_cas),
+        .sdram__we(sdram_we),
+        .sdram__ba(sdram_ba),
+        .sdram__a(sdram_a),
+        .sdram__dqm(sdram_dqm),
+        .sdram__dq_o(sdram_dq_o),
+        .sdram__dq_oe(sdram_dq_oe),
+        .sdram__dq_i(sdram_dq_i),
+`endif
         .interrupt(interrupt),
         .trace__busy(busy),
         .trace__starts(starts),
@@ -161,11 +178,31 @@ module sim_top (
         .wdata(m_wdata), .wstrb(m_wstrb), .wlast(m_wlast), .wvalid(m_wvalid), .wready(m_wready),
         .bresp(m_bresp), .bvalid(m_bvalid), .bready(m_bready)
     );
+`elsif SDRAM
+    wire        sdram_clk_en, sdram_cs, sdram_ras, sdram_cas, sdram_we, sdram_dq_oe;
+    wire [1:0]  sdram_ba, sdram_dqm;
+    wire [12:0] sdram_a;
+    wire [15:0] sdram_dq_o, sdram_dq_i;
+    wire [7:0]  violation;
+
+    wire [1:0]  doing;
+
+    assign broken = violation != 0;
+    always @(posedge clk)
+        if (busy && doing != 0) spent[32*(doing-1) +: 32] <= spent[32*(doing-1) +: 32] + 1;
+    sdram_model #(`SDRAM) memory (
+        .clk(clk), .rst(rst),
+        .clk_en(sdram_clk_en), .cs(sdram_cs), .ras(sdram_ras), .cas(sdram_cas), .we(sdram_we),
+        .ba(sdram_ba), .a(sdram_a), .dqm(sdram_dqm),
+        .dq_o(sdram_dq_o), .dq_oe(sdram_dq_oe), .dq_i(sdram_dq_i),
+        .violation(violation), .words(), .refreshed(), .doing(doing)
+    );
 `else
     assign broken = 0;
 `endif
 
     initial begin
+        spent = 0;
         if (!$value$plusargs("script=%s", name)) name = "script.txt";
         script = $fopen(name, "r");
         if (!$value$plusargs("log=%s", name)) name = "log.txt";
@@ -223,15 +260,15 @@ module sim_top (
 
     // Begin to move `second` bytes at offset `first` between memory and `file`.
     task move(input [3:0] how);
-`ifdef EXTERNAL
-        if (how == LOAD) memory.load(file, first, second);
-        else memory.dump(file, first, second);
-        $fclose(file);
-`else
-        address <= `BASE + first;
+`ifdef PORT
+        address <= `PORT + first;
         left <= second;
         moving <= 1;
         state <= how;
+`else
+        if (how == LOAD) memory.load(file, first, second);
+        else memory.dump(file, first, second);
+        $fclose(file);
 `endif
     endtask
 

@@ -6,6 +6,9 @@
 // everything else that Celosia's controller has no business with (auto precharge, power-down).
 // A word that is not driven reads as noise.
 //
+// `doing` says what the part spends the cycle on: 1 a word of a burst; 2 refreshes, from closing
+// the rows to the end of the last one; 3 closing or opening rows, and no word meanwhile; 0 nothing.
+//
 // RULES: 1 power-up is over before the first command; 2 initialisation in order (PRECHARGE of all
 // banks, two refreshes, mode register); 3 mode register's timing and contents; 4 tRCD; 5 tRAS, and
 // its maximum; 6 tRC; 7 tRRD; 8 tRP; 9 tWR; 10 tRFC; 11 no refresh, or mode, with an open row;
@@ -33,7 +36,8 @@ module sdram_model #(
     input dq_oe,
     output reg [15:0] dq_i,
     output reg [7:0] violation,
-    output reg [31:0] words, refreshed
+    output reg [31:0] words, refreshed,
+    output reg [1:0] doing
 );
     /* verilator lint_off BLKSEQ */
     localparam SIZE = 1 << (ROW_BITS + COLUMN_BITS + 2);
@@ -50,7 +54,7 @@ module sdram_model #(
     reg precharged, ready;
     reg [2:0] latency;
     reg [3:0] length, left;
-    reg writing, was_driven;
+    reg writing, was_driven, upkeep, rows_move;
     reg [1:0] bank;
     reg [COLUMN_BITS-1:0] column, wrap;
     reg [15:0] noise;
@@ -81,7 +85,7 @@ module sdram_model #(
         violation = 0; words = 0; refreshed = 0;
         cycle = 1; past_mode = 0; past_refresh = 0; past_activate_any = 0; head = 0; open = 0;
         precharged = 0; ready = 0; latency = 0; length = 0; left = 0; writing = 0; out_valid = 0;
-        was_driven = 0; bank = 0; column = 0; wrap = 0; noise = 16'hBEEF; mask_before = 0;
+        was_driven = 0; upkeep = 0; rows_move = 0; doing = 0; bank = 0; column = 0; wrap = 0; noise = 16'hBEEF; mask_before = 0;
         for (n = 0; n < 4; n = n + 1) begin
             past_activate[n] = 0; past_precharge[n] = 0; past_written[n] = 0; row[n] = 0;
             out[n] = 0; arriving[n] = 0;
@@ -172,6 +176,12 @@ module sdram_model #(
             default: broken(19);
         endcase
 
+        // What the cycle is spent on, if not on a word.
+        if (command == 3'b101 && cs && a[10]) upkeep = 1;
+        else if (past_refresh > past_precharge[0] && !early(past_refresh, RFC_PS)) upkeep = 0;
+        rows_move = early(past_activate_any, RCD_PS);
+        for (n = 0; n < 4; n = n + 1) rows_move = rows_move || early(past_precharge[n], RP_PS);
+
         // One word of the burst at hand.
         if (left != 0) begin
             place = {row[bank], bank, column};
@@ -187,7 +197,9 @@ module sdram_model #(
             column = (column & ~wrap) | ((column + 1) & wrap);
             left = left - 1;
             words = words + 1;
-        end
+            doing = 1;
+        end else if (upkeep) doing = 2;
+        else doing = rows_move ? 3 : 0;
         // Masked two cycles ago, by the edge at which the word is taken.
         if (mask_before[0] || mask_before[1]) out_valid[0] = 0;
         mask_before = dqm;
@@ -203,4 +215,22 @@ module sdram_model #(
         end
         end
     end
+
+    // The host's side, in no time and past all rules: files hold bytes in ascending order.
+    task load(input integer file, input [31:0] offset, input [31:0] bytes);
+        reg [31:0] word;
+        integer at, got;
+        for (at = 0; at < bytes; at = at + 4) begin
+            word = 0;
+            got = $fread(word, file);
+            memory[(offset + at) >> 1] = {word[23:16], word[31:24]};
+            memory[((offset + at) >> 1) + 1] = {word[7:0], word[15:8]};
+        end
+    endtask
+
+    task dump(input integer file, input [31:0] offset, input [31:0] bytes);
+        integer at;
+        for (at = 0; at < bytes; at = at + 4)
+            $fwrite(file, "%u", {memory[((offset + at) >> 1) + 1], memory[(offset + at) >> 1]});
+    endtask
 endmodule
