@@ -1,8 +1,9 @@
 """What a build takes, module by module, and what limits its clock."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ __all__ = ["RESOURCES", "critical_path", "used", "utilisation_by_module"]
 #: Cells of the netlist that count as what; a cell may be several LUTs.
 _CELLS = {
     "LUT4": {"LUT4": 1, "LUT": 1},
-    # A carry cell holds two bits, each with a LUT of its own.
+    # ECP5. A carry cell holds two bits, each with a LUT of its own.
     "CCU2C": {"CCU2C": 1, "LUT": 2},
     # A distributed RAM of 16 x 4 takes four LUTs to read, and two sites of a slice to write.
     "TRELLIS_DPR16X4": {"RAM16X4": 1, "LUT": 4},
@@ -19,13 +20,31 @@ _CELLS = {
     "MULT18X18D": {"MULT18X18D": 1},
     "DP16KD": {"DP16KD": 1},
     "PDPW16KD": {"DP16KD": 1},
+    # iCE40. A carry shares the cell of a LUT.
+    "SB_LUT4": {"LUT4": 1, "LUT": 1},
+    "SB_CARRY": {"SB_CARRY": 1},
+    "SB_MAC16": {"SB_MAC16": 1},
+    "SB_RAM40_4K": {"SB_RAM40_4K": 1},
+    # Gowin. A carry takes a LUT, a distributed RAM of 16 x 4 four.
+    **{f"LUT{inputs}": {"LUT4": 1, "LUT": 1} for inputs in (1, 2, 3)},
+    "ALU": {"ALU": 1, "LUT": 1},
+    **{f"RAM16S{kind}4": {"RAM16X4": 1, "LUT": 4} for kind in ("P", "DP")},
+    "MULT9X9": {"MULT9X9": 1},
+    "MULT18X18": {"MULT18X18": 1},
+    **{kind: {"BSRAM": 1} for kind in ("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B")},
 }
-#: What is counted, in the order of a table: LUTs of any use, then what they are part of.
+#: Flip-flops of iCE40 and of Gowin, with enable, reset or set, negative edge.
+_FLIP_FLOP = re.compile(r"SB_DFFN?(E?(S[RS]|[RS])?)|DFFN?([SRPC]?E?)")
+#: What is counted on an ECP5, in the order of a table: LUTs of any use, then their parts.
 RESOURCES = ("LUT", "FF", "MULT18X18D", "DP16KD", "LUT4", "CCU2C", "RAM16X4")
 
 
 def utilisation_by_module(
-    netlist: Path, opened: Collection[str], *, top: str = "top"
+    netlist: Path,
+    opened: Collection[str],
+    *,
+    counted: Sequence[str] = RESOURCES,
+    top: str = "top",
 ) -> dict[str, dict[str, int]]:
     """Count the cells of a flattened netlist by the modules that they come from.
 
@@ -40,24 +59,27 @@ def utilisation_by_module(
     opened : collection of str
         Paths of the modules whose submodules are counted each by itself; the path of the top
         module is empty. What lies directly in such a module counts for the module.
+    counted : sequence of str
+        What to count.
     top : str
         Name of the top module.
 
     Returns
     -------
     dict
-        The `RESOURCES` of each module, by its path; the modules are disjoint.
+        What is counted, of each module, by its path; the modules are disjoint.
     """
     cells = json.loads(netlist.read_text())["modules"][top]["cells"]
     scopes = {"", *(name for name, cell in cells.items() if cell["type"] == "$scopeinfo")}
     table: dict[str, Counter[str]] = {}
     for name, cell in cells.items():
-        counted = _CELLS.get(cell["type"])
-        if counted:
+        kind = cell["type"]
+        found = {"FF": 1} if _FLIP_FLOP.fullmatch(kind) else _CELLS.get(kind)
+        if found:
             module = _group(name, scopes, opened)
-            table.setdefault(module, Counter()).update(counted)
+            table.setdefault(module, Counter()).update(found)
     return {
-        module: {resource: table[module][resource] for resource in RESOURCES}
+        module: {resource: table[module][resource] for resource in counted}
         for module in sorted(table)
     }
 

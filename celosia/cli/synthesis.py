@@ -16,10 +16,13 @@ __all__ = ["synthesize_command"]
 ROWS = {
     "LUT4": "LUT4",
     "CCU2C": "carry cells",
-    "TRELLIS_COMB": "logic cells",
+    "comb": "LUTs, placed",
+    "luts": "LUTs, placed",
     "FF": "flip-flops",
     "MULT18X18D": "multipliers",
+    "multipliers": "multipliers",
     "DP16KD": "block RAMs",
+    "block_rams": "block RAMs",
 }
 
 

@@ -11,10 +11,13 @@ from celosia.config import MachineConfig
 from celosia.errors import CheckFailed, ConfigError
 from celosia.generate import cache_root
 from celosia.platforms.area import measure_core
-from celosia.platforms.board import BoardTop
+from celosia.platforms.board import Board, BoardTop
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
-from celosia.platforms.report import critical_path, used, utilisation_by_module
+from celosia.platforms.fit import check_array_fit, check_fit, needed_resources
+from celosia.platforms.flow import Flow
+from celosia.platforms.lone_array import LoneArray
+from celosia.platforms.report import critical_path, utilisation_by_module
 from celosia.platforms.sdram_pads import check_sdram
 from celosia.platforms.tools import find_tool
 
@@ -31,72 +34,10 @@ __all__ = [
 CORES = ("systolic", "requant", "activation", "softmax", "vector")
 #: Modules of which the parts are reported too.
 OPENED = ("", "machine", "machine.matrix")
-#: Shapes of one block RAM: width, depth.
-_SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 
 
 def _silent(text: str) -> None:
     pass
-
-
-def _block_rams(width: int, depth: int) -> int:
-    """Return the block RAMs of a memory."""
-    return min(-(-width // w) * -(-depth // d) for w, d in _SHAPES)
-
-
-def needed_resources(config: MachineConfig) -> dict[str, int]:
-    """Return what a machine takes at least of the resources that a chip has few of.
-
-    The multipliers are exact. The block RAMs are those of the large memories.
-    """
-    banks = config.scratchpad_banks
-    scratchpad = _block_rams(16 * config.lanes, config.scratchpad_words // banks)
-    accumulators = _block_rams(config.accumulator_width * config.columns, config.accumulator_rows)
-    on_chip = _block_rams(8 * config.memory_width, config.on_chip_bytes // config.memory_width)
-    return {
-        # The array; per column two of the requantiser; of each lane of the vector unit one for the
-        # square and two for the result; per channel one for the scales of groups.
-        "multipliers": config.multipliers
-        + 2 * config.columns
-        + 3 * config.vector_lanes
-        + (2 * config.columns if config.products > 1 else 0),
-        # Activation tables are of 256 words, one in each column.
-        "block_rams": banks * scratchpad
-        + 2 * config.products * accumulators
-        + on_chip
-        + config.columns,
-    }
-
-
-_CURES = {
-    "multipliers": "reduce rows, columns or vector_lanes",
-    "block_rams": "reduce on_chip_bytes, scratchpad_words or accumulator_rows",
-}
-
-
-def check_fit(config: MachineConfig, board: Any) -> None:
-    """Check that a machine is not certainly too large for a board, and has the memory it has.
-
-    Raises
-    ------
-    ConfigError
-        If it does not fit.
-    """
-    if config.memory == "axi4":
-        raise ConfigError(
-            f'configuration {config.name!r}: memory must be "on_chip" or "sdram" on board '
-            f"{board.name}, which has nothing at an AXI4 port; set memory"
-        )
-    if config.memory == "sdram":
-        check_sdram(config, board)
-    for resource, needed in needed_resources(config).items():
-        there = getattr(board, resource)
-        if needed > there:
-            what = resource.replace("_", " ")
-            raise ConfigError(
-                f"configuration {config.name!r} needs at least {needed} {what}, but board "
-                f"{board.name} has {there}; {_CURES[resource]}"
-            )
 
 
 def synthesize_board(
@@ -104,16 +45,18 @@ def synthesize_board(
     board: str,
     out: Path,
     *,
+    core: str | None = None,
     frequency: float | None = None,
     seeds: int = 1,
     report: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> dict[str, Any]:
-    """Build the bitstream of a machine for a board.
+    """Build the bitstream of a machine, or of its array alone, for a board.
 
-    The folder `out` is replaced as a whole and then holds the bitstream `NAME.bit`, if the clock
-    is reached, `report.json`, and the logs of the tools.
+    The folder `out` is replaced as a whole and then holds the bitstream `NAME.bit` (`.bin` of an
+    iCE40, `.fs` of Gowin's chips), if the clock is reached, `report.json`, and the logs of the
+    tools.
 
     Parameters
     ----------
@@ -123,6 +66,8 @@ def synthesize_board(
         Name of the board.
     out : Path
         Folder to write.
+    core : str, optional
+        "systolic" for the array alone, behind the registers of `LoneArray`.
     frequency : float, optional
         Clock of the machine in MHz; that of its SDRAM, or the board's own choice, by default.
     seeds : int
@@ -148,30 +93,36 @@ def synthesize_board(
     CheckFailed
         If the clock is not reached; the report is written all the same.
     """
-    from celosia.rtl.top import Accelerator
-
     platform = board_named(board)
-    check_fit(config, platform)
-    wanted = config.sdram_mhz or platform.frequency if frequency is None else frequency
+    machine = _machine(config, platform, core)
+    sdram = config.memory == "sdram" and core is None
+    wanted = frequency or (config.sdram_mhz if sdram else platform.frequency)
     settings, divisor = platform.clocks(wanted)
-    if config.memory == "sdram":
+    if sdram:
         check_sdram(config, platform, settings.output)
     for tool in platform.flow.tools:
         find_tool(tool)
-    top = BoardTop(Accelerator(config), settings, divisor)
-    cache = cache_root() / "synthesis" if cache is None else cache
-    build = build_bitstream(platform, top, cache, seeds=seeds, progress=progress)
+    build = build_bitstream(
+        platform,
+        BoardTop(machine, settings, divisor),
+        cache_root() / "synthesis" if cache is None else cache,
+        frequency=None if platform.flow.derives_clock else settings.output,
+        seeds=seeds,
+        progress=progress,
+    )
     result = {
         "config": config.name,
         "board": board,
+        **({} if core is None else {"core": core}),
         "frequency_mhz": settings.output,
-        **_result(build),
+        **_result(build, platform.flow),
         "timing_met": build.fmax[build.seed] >= settings.output,
+        "bitstream": f"{config.name}{build.bitstream.suffix}",
     }
     text = json.dumps(result, indent=2) + "\n"
     with atomic_directory(out) as folder:
         if result["timing_met"]:
-            shutil.copyfile(build.bitstream, folder / f"{config.name}.bit")
+            shutil.copyfile(build.bitstream, folder / result["bitstream"])
         (folder / "report.json").write_text(text)
         for tool, log in build.logs.items():
             shutil.copyfile(log, folder / f"{tool}.log")
@@ -186,20 +137,36 @@ def synthesize_board(
     return result
 
 
-def _result(build: Build) -> dict[str, Any]:
-    modules = utilisation_by_module(build.netlist, OPENED)
-    report = build.report
-    sums = {name: sum(row[name] for row in modules.values()) for name in ("LUT4", "CCU2C")}
+def _machine(config: MachineConfig, board: Board, core: str | None) -> Any:
+    """Return what is built for a board, if that has room for it."""
+    from celosia.rtl.top import Accelerator
+
+    if core is None:
+        check_fit(config, board)
+        return Accelerator(config)
+    if core != "systolic":
+        raise ConfigError(f"core {core!r} cannot be alone on a board; systolic can")
+    if config.sparsity > 1:
+        raise ConfigError(
+            f"configuration {config.name!r}: sparsity must be 1 in an array alone on a board, not "
+            f"{config.sparsity}"
+        )
+    check_array_fit(config, board)
+    return LoneArray(config)
+
+
+def _result(build: Build, flow: Flow) -> dict[str, Any]:
+    """Return what was counted in the netlist and placed, and how fast it is."""
+    modules = utilisation_by_module(build.netlist, OPENED, counted=flow.counted)
+    sums = {name: sum(row[name] for row in modules.values()) for name in flow.counted}
     return {
         **sums,
-        "TRELLIS_COMB": used(report, "TRELLIS_COMB"),
-        "FF": used(report, "TRELLIS_FF"),
-        "MULT18X18D": used(report, "MULT18X18D"),
-        "DP16KD": used(report, "DP16KD"),
+        "flip_flops": sums["FF"],  # where the router does not tell, or the same
+        **flow.resources(build.report),
         "fmax_mhz": round(build.fmax[build.seed], 1),
         "seed": build.seed,
         "fmax_by_seed": {str(seed): round(fmax, 1) for seed, fmax in build.fmax.items()},
-        "critical_path": critical_path(report),
+        "critical_path": critical_path(build.report),
         "modules": modules,
     }
 
