@@ -391,7 +391,6 @@ PRESETS = {
         _ULX3S.replace(
             name="ulx3s_sdram",
             memory="sdram",
-            memory_width=8,
             on_chip_bytes=0,
             sdram_part="16Mx16",
             sdram_mhz=75,
