@@ -13,6 +13,7 @@ class _ECPIX5(ECP5Board):
     reference = 100.0
     memory = "512 MB DDR3 x16"
     button = ("rst", 0)
+    loader = ("-b", "ecpix5")
 
     def leds(self) -> list[Any]:
         """Request the green LEDs of the first three."""

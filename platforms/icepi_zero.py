@@ -14,3 +14,4 @@ class IcepiZero(Die25, ECP5Board, IcepiZero1_3Platform):
     reference = 50.0
     memory = "32 MB SDRAM x16"
     button = ("button", 0)
+    loader = ("-b", "icepi-zero")

@@ -17,6 +17,7 @@ class _ULX3S(ECP5Board):
     memory = "32 MB SDRAM x16"
     sdram_part = "16Mx16"
     button = ("button_fire", 0)
+    loader = ("-b", "ulx3s")
 
 
 class ULX3S12F(Die25, _ULX3S, ULX3S_12F_Platform):

@@ -125,3 +125,87 @@ def test_clocks_out_of_reach():
         board("tang-nano-9k").clocks(601)
     with pytest.raises(ConfigError, match=r"^reference clock must be between 10 and 133 MHz"):
         solve_ice40(5, 24)
+
+
+@pytest.fixture
+def loader(tmp_path, monkeypatch):
+    """A stand-in on PATH that writes its arguments down, and ends with the status it is told."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    program = folder / "openFPGALoader"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/said\nexit ${{STATUS:-0}}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return tmp_path / "said"
+
+
+def built(folder, board_name, bitstream):
+    """A folder as `synthesize` writes it."""
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps({"board": board_name, "bitstream": bitstream}))
+    (folder / bitstream).write_bytes(b"bits")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "options"),
+    [
+        ("ulx3s-85f", "bit", ["-b", "ulx3s"]),
+        ("ecpix5-45f", "bit", ["-b", "ecpix5"]),
+        ("orangecrab-85f", "bit", ["-b", "orangeCrab"]),
+        ("tang-nano-20k", "fs", ["-b", "tangnano20k"]),
+        ("tang-nano-9k", "fs", ["-b", "tangnano9k"]),
+        ("icebreaker", "bin", ["-b", "ice40_generic"]),
+    ],
+)
+def test_loads_what_was_built(name, suffix, options, loader, tmp_path):
+    folder = built(tmp_path / "a build", name, f"tiny.{suffix}")
+    file = str(folder / f"tiny.{suffix}")
+    assert app.run(["program", name, str(folder)]) == 0
+    assert loader.read_text().splitlines() == [*options, file]
+    assert app.run(["program", name, file, "--flash"]) == 0
+    assert loader.read_text().splitlines() == [*options, "--write-flash", file]
+
+
+def test_a_dry_run_only_says_what_it_would_do(loader, tmp_path, capsys, monkeypatch):
+    folder = built(tmp_path / "a build", "ulx3s-85f", "tiny.bit")
+    monkeypatch.setenv("PATH", "")  # nor does it need the program
+    assert app.run(["program", "ulx3s-85f", str(folder), "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"openFPGALoader -b ulx3s '{folder}/tiny.bit'\n"
+    assert not loader.exists()
+
+
+def refused(arguments, capsys):
+    """Run a command that fails; return what it says."""
+    assert app.run(arguments) != 0
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_what_cannot_be_loaded(loader, tmp_path, capsys):
+    folder = built(tmp_path / "build", "ulx3s-85f", "tiny.bit")
+    said = refused(["program", "ecpix5-85f", str(folder)], capsys)
+    assert said.endswith("was built for board ulx3s-85f, not ecpix5-85f; build it for that")
+    said = refused(["program", "tang-nano-20k", str(folder / "tiny.bit")], capsys)
+    assert said.endswith("tiny.bit: those of board tang-nano-20k end with .fs, not .bit")
+    said = refused(["program", "ulx3s-85f", str(tmp_path / "programs")], capsys)
+    assert "has no report.json that names a bitstream" in said
+    (folder / "tiny.bit").unlink()
+    said = refused(["program", "ulx3s-85f", str(folder)], capsys)
+    assert "tiny.bit is not there; build it with" in said
+    (tmp_path / "other.bit").write_bytes(b"bits")
+    said = refused(["program", "icesugar-pro", str(tmp_path / "other.bit")], capsys)
+    assert "board icesugar-pro is none that openFPGALoader knows" in said
+    assert not loader.exists()
+
+
+def test_a_loader_that_is_missing_or_fails(loader, tmp_path, capsys, monkeypatch):
+    folder = built(tmp_path / "build", "ulx3s-85f", "tiny.bit")
+    monkeypatch.setenv("STATUS", "3")
+    said = refused(["program", "ulx3s-85f", str(folder)], capsys)
+    assert said == (
+        "error: openFPGALoader failed with status 3; is board ulx3s-85f connected, and may you "
+        "use its USB device?"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = refused(["program", "ulx3s-85f", str(folder)], capsys)
+    assert said.startswith("error: openFPGALoader was not found; install it (Debian: apt-get")

@@ -15,6 +15,7 @@ from celosia.cli.doctor import doctor_command
 from celosia.cli.generate import generate_command
 from celosia.cli.models import models_command
 from celosia.cli.profile import profile_command
+from celosia.cli.program import program_command
 from celosia.cli.run import run_command
 from celosia.cli.selftest import selftest_command
 from celosia.cli.simulate import simulate_command
@@ -50,6 +51,7 @@ app.command("compile")(compile_command)
 app.command("generate")(generate_command)
 app.command("simulate")(simulate_command)
 app.command("synthesize")(synthesize_command)
+app.command("program")(program_command)
 app.command("run")(run_command)
 app.command("selftest")(selftest_command)
 app.command("profile")(profile_command)

@@ -34,7 +34,11 @@ def synthesize_command(
     ] = None,
     core: Annotated[
         str | None,
-        typer.Option("--core", metavar="NAME", help="Only this core, alone, such as systolic."),
+        typer.Option(
+            "--core",
+            metavar="NAME",
+            help="Only this core, alone, such as systolic; with --board the array on a board.",
+        ),
     ] = None,
     pe: Annotated[
         str | None,
@@ -63,7 +67,9 @@ def synthesize_command(
 ) -> None:
     """Synthesise, place and route a machine for a board, with open tools, to a bitstream.
 
-    With --core only one compute unit is synthesised, out of context, to learn its size and speed.
+    With --core only one compute unit is synthesised, out of context, to learn its size and speed;
+    with a board too, the array gets registers that the host reaches, for chips without room for a
+    machine.
     With --asic the machine, or that unit, is mapped to standard cells: area by module, timing and
     power, the netlist and models of its memories. The first run of the tools prepares them, for a
     minute.
@@ -77,30 +83,31 @@ def synthesize_command(
         return
     if liberty is not None or period is not None:
         raise CelosiaError("--liberty and --period are for --asic; give it too")
-    if (board is None) == (core is None):
+    if board is None and core is None:
         raise CelosiaError(
             "give one of --board, for a bitstream, --core, for one core alone, and --asic"
         )
-    if pe is not None and core is None:
-        raise CelosiaError("--pe is for one core alone; give --core systolic with it")
+    if pe is not None and (core is None or board is not None):
+        raise CelosiaError("--pe is for one core alone; give --core systolic with it, no --board")
     machine = load_config(config)
 
     def progress(text: str) -> None:
         console.print(f"{text} …", highlight=False)
 
-    if core is not None:
+    if board is None:
+        assert core is not None
         clock = {} if frequency is None else {"frequency": frequency}
         result = synthesize_core(
             core, machine, pe=pe, seeds=seeds, report=json, progress=progress, **clock
         )
         folder = None
     else:
-        assert board is not None
         folder = out_dir or Path("out") / machine.name
         result = synthesize_board(
             machine,
             board,
             folder,
+            core=core,
             frequency=frequency,
             seeds=seeds,
             report=json,
@@ -113,7 +120,7 @@ def synthesize_command(
     if "fmax_mhz" in result:
         table.add_row("clock", f"{result['fmax_mhz']:g} MHz")
     if folder is not None:
-        table.add_row("bitstream", str(folder / f"{machine.name}.bit"))
+        table.add_row("bitstream", str(folder / result["bitstream"]))
     out.print(table)
 
 
