@@ -135,11 +135,10 @@ class MachineConfig:
                 f"{self._label}: vector_lanes must be at most the lanes of a scratchpad word "
                 f"({self.lanes}), not {self.vector_lanes}"
             )
-        needed = self.attention_rows * (self.lanes // self.columns)
-        if self.accumulator_rows < needed:
+        if self.accumulator_rows < self.score_rows:
             raise ConfigError(
                 f"{self._label}: accumulator_rows must hold the scores of attention_rows "
-                f"({needed}), not {self.accumulator_rows}"
+                f"({self.score_rows}), not {self.accumulator_rows}"
             )
 
     def _check_sdram(self) -> None:
@@ -239,6 +238,16 @@ class MachineConfig:
         if self.pe == "multiply":
             return self.psum_width
         return max(self.psum_width, 13 + _log2(self.rows) + 8)
+
+    @property
+    def score_rows(self) -> int:
+        """Accumulator rows that the scores of a block of keys take, at most."""
+        return self.attention_rows * (self.lanes // self.columns)
+
+    @property
+    def score_halves(self) -> bool:
+        """Whether a bank of accumulators holds two blocks of scores: one drains behind the next."""
+        return 2 * self.score_rows <= self.accumulator_rows
 
     @property
     def guard_bits(self) -> int:

@@ -113,12 +113,13 @@ class TilePass(data.StructLayout):
 class RowPass(data.StructLayout):
     """One run of `m` streamed rows, and what their sums do to the accumulators.
 
-    `opens` marks the first pass of a group, which needs its bank drained; `closes` the last one,
-    which starts a drain. `releases` ends the use of a block of probabilities; `finishes` says that
-    with this pass' tile its instruction has read all its operands. Rows of the scratchpad lie in
-    groups of which `group_last` is the index of the last row; the rows of the same index share an
-    exponent. `wide` rows keep their 16 bits; `sparse` ones have 2R elements, and `part` counts R of
-    them. A `pair` has two channels a column, whose sums are scaled.
+    `opens` marks the first pass of a group, which needs its bank drained, or if it `joins` all but
+    one drain of it; `closes` the last one, which starts a drain. `releases` ends the use of a block
+    of probabilities; `finishes` says that with this pass' tile its instruction has read all its
+    operands. Rows of the scratchpad lie in groups of which `group_last` is the index of the last
+    row; the rows of the same index share an exponent. `wide` rows keep their 16 bits; `sparse` ones
+    have 2R elements, and `part` counts R of them. A `pair` has two channels a column, whose sums
+    are scaled.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -141,6 +142,7 @@ class RowPass(data.StructLayout):
             "accumulator": index_bits(config.accumulator_rows),
             "mode": AccumulateMode,
             "opens": 1,
+            "joins": 1,
             "closes": 1,
         })
 

@@ -233,17 +233,19 @@ class RowStreamer(wiring.Component):
         return m
 
     def _bank_free(self, m: Module, step, begins) -> Value:
-        """Count the drains that have yet to read a bank; return whether the step's has none."""
+        """Count the drains that have yet to read a bank; return whether the step can have it."""
         free = Signal(2)
+        half = Signal(2)  # at most the group before has yet to drain
         for bank in range(2):
             drains = Signal(8, name=f"drains_{bank}")
             closes = Signal(name=f"closes_{bank}")
             m.d.comb += [
                 closes.eq(begins & step.of.closes & (step.of.bank == bank)),
                 free[bank].eq(drains == 0),
+                half[bank].eq(drains <= 1),
             ]
             count(m, drains, closes, self.drained[bank])
-        return free.bit_select(step.of.bank, 1)
+        return (free | Mux(step.of.joins, half, 0)).bit_select(step.of.bank, 1)
 
     def _add_path(self, m: Module, step, go, low) -> None:
         """Stages 1 to 3: the row becomes what the array takes."""

@@ -31,7 +31,7 @@ __all__ = ["Accelerator"]
 #: Clients of the memory reader, the most urgent first.
 INSTRUCTIONS, ROWS, WEIGHTS = range(3)
 #: Beats that wait for the load unit and for the array's tiles; they cover the memory's latency.
-ROW_BEATS, WEIGHT_BEATS = 128, 256
+ROW_BEATS, WEIGHT_BEATS = 128, 512
 #: Tiles that are fetched before rows are; beyond them, weights only fill gaps.
 RESERVED_TILES = 2
 

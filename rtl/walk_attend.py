@@ -67,6 +67,7 @@ class AttendWalker(wiring.Component):
             blocks.i.payload.eq(scores.block),
             blocks.i.valid.eq(scored),
             self.idle.eq(waiting == 0),
+            scores.joins.eq(~self.idle),
         ]
         m.d.sync += waiting.eq(waiting + scored - ended)
 

@@ -1,6 +1,6 @@
 """Takes the scores of an ATTEND apart into passes and drains."""
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -15,6 +15,7 @@ from celosia.rtl.passes import (
     KeyBlock,
     Step,
     address_bits,
+    index_bits,
     limit_bits,
     part_bits,
 )
@@ -28,6 +29,7 @@ BANK = 0
 class ScoreWalker(wiring.Component):
     """Loops over the key blocks of a run: the passes that form their scores, and their drains.
 
+    Where a bank holds two blocks they take turns in its halves, and one drains behind the next.
     A step leaves every cycle at most, but none in the cycle after an instruction came.
 
     Members
@@ -38,6 +40,8 @@ class ScoreWalker(wiring.Component):
         Steps, in order.
     last : Out(1)
         `o` is the last step of a block.
+    joins : In(1)
+        Only scores have been summed since those of the block before; constant during a block.
     block : Out(KeyBlock(config))
         The block that `o` belongs to.
     """
@@ -45,6 +49,7 @@ class ScoreWalker(wiring.Component):
     i: stream.Interface
     o: stream.Interface
     last: Signal
+    joins: Signal
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
@@ -56,12 +61,15 @@ class ScoreWalker(wiring.Component):
         self.outer = Signal(part_bits(config.lanes // config.columns))
         self.inner = Signal(8)
         self.tile_base = Signal(address)
-        self.accumulator = Signal(16)
+        self.accumulator = Signal(index_bits(config.accumulator_rows) - config.score_halves)
         self.parity = Signal()
+        half = self.parity if config.score_halves else Const(0, 0)
+        self.half_base = Cat(Const(0, len(self.accumulator)), half)
         super().__init__({
             "i": In(stream.Signature(operand_layout(Opcode.ATTEND))),
             "o": Out(stream.Signature(Step(config))),
             "last": Out(1),
+            "joins": In(1),
             "block": Out(KeyBlock(config)),
         })
 
@@ -156,10 +164,11 @@ class ScoreWalker(wiring.Component):
             rows.part.eq(self.inner),
             rows.slot.eq(ins.x_slot),
             rows.m.eq(ins.m),
-            rows.accumulator.eq(self.accumulator),
+            rows.accumulator.eq(self.half_base | self.accumulator),
             rows.bank.eq(BANK),
             rows.mode.eq(Mux(self.inner == 0, AccumulateMode.FIRST, AccumulateMode.ADD)),
             rows.opens.eq((self.inner == 0) & (self.outer == 0)),
+            rows.joins.eq(self.joins & config.score_halves),
             rows.closes.eq(self.last),
             self.o.p.drains.eq(self.last),
         ]
@@ -173,6 +182,7 @@ class ScoreWalker(wiring.Component):
             drain.lane_exponents.eq(1),
             drain.m.eq(ins.m),
             drain.bank.eq(BANK),
+            drain.accumulator.eq(self.half_base),
             drain.group_last.eq(ins.period - 1),
             drain.row_slot.eq(ins.x_slot),
             drain.row_exponents.eq(~has_flag(ins, Flag.WIDE)),

@@ -18,7 +18,6 @@ __all__ = [
     "MemoryLayout",
     "ceil_div",
     "parameter_bytes",
-    "tile_bytes",
 ]
 
 #: Addresses from here on are relative to the free memory behind the image, until it is linked.
@@ -148,22 +147,6 @@ class MemoryLayout:
             Section(section.name, self.link(section.address), section.bytes)
             for section in self.sections
         )
-
-
-def tile_bytes(weight: NDArray[np.int8], config: MachineConfig) -> NDArray[np.int8]:
-    """Arrange weights (out, in) as the array takes them: by C outputs, R inputs, then C by R.
-
-    Both are padded with zeros to whole tiles.
-    """
-    rows, columns = config.rows, config.columns
-    n, k = (
-        ceil_div(size, step) * step
-        for size, step in zip(weight.shape, (columns, rows), strict=True)
-    )
-    padded = np.zeros((n, k), np.int8)
-    padded[: weight.shape[0], : weight.shape[1]] = weight
-    tiles = padded.reshape(n // columns, columns, k // rows, rows)
-    return np.ascontiguousarray(tiles.swapaxes(1, 2))
 
 
 def parameter_bytes(multiplier: ArrayLike, shift: ArrayLike, bias: ArrayLike) -> NDArray[np.void]:

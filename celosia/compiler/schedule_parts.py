@@ -1,14 +1,10 @@
 """What the scheduler builds with: instructions and their loads, tensors that may be spilled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 from types import MappingProxyType
 
-from celosia.compiler.layout import (
-    PARAMETER_BYTES,
-    Matrix,
-    MemoryLayout,
-    ceil_div,
-)
+from celosia.compiler.layout import PARAMETER_BYTES, Matrix, MemoryLayout, ceil_div
 from celosia.compiler.layout_model import PlacedNorm
 from celosia.compiler.layout_scratchpad import OutOfSpace, ParameterRing, Region, Scratchpad
 from celosia.compiler.schedule_plans import Plan
@@ -233,13 +229,14 @@ class Builder:
         flags |= Flag.WEIGHTS_IN_MEMORY | (Flag.SPARSE if matrix.sparse else NONE)
         # What is left out differs from tile to tile of channels.
         each = tiles.channels if matrix.skips else count
+        stored = self._stored(matrix)
         for first, n in pieces(count, self._channels(count, tiles.channels)):
             p_base = self._parameters(matrix.parameters, begin + first, n)
             for row, m in pieces(x.rows, config.accumulator_rows):
                 for inner, part in pieces(n, each):
                     channel = begin + first + inner
                     out = y.part(row, m).columns(channel // config.lanes)
-                    place = out.operand("y") | self._stored(matrix, channel)
+                    place = out.operand("y") | stored(channel)
                     if Flag.RESIDUAL in flags:
                         place |= out.operand("r", slot=False) | {"r_shift": matrix.r_shift}
                     self.emit(
@@ -254,15 +251,20 @@ class Builder:
                         **place,
                     )
 
-    def _stored(self, matrix: Matrix, channel: int) -> dict[str, int]:
-        """Return the operands that say how and where the weights of a channel are stored."""
+    def _stored(self, matrix: Matrix) -> Callable[[int], dict[str, int]]:
+        """Return what gives the operands that say how and where weights of a channel are stored."""
         tiles = matrix.tiles(self.config)
-        index = channel // tiles.channels
         found = {"code": matrix.code, "group": matrix.group}
-        if matrix.skips:
-            before = sum(tiles.bytes(matrix.k_tiles, skip) for skip in matrix.skips[:index])
-            return found | {"skip": matrix.skips[index], "w_address": matrix.weights + before}
-        return found | {"w_address": matrix.weights + index * tiles.bytes(matrix.k_tiles)}
+        sizes = (tiles.bytes(matrix.k_tiles, skip) for skip in matrix.skips)
+        starts = list(accumulate(sizes, initial=matrix.weights))
+
+        def operands(channel: int) -> dict[str, int]:
+            index = channel // tiles.channels
+            if matrix.skips:
+                return found | {"skip": matrix.skips[index], "w_address": starts[index]}
+            return found | {"w_address": matrix.weights + index * tiles.bytes(matrix.k_tiles)}
+
+        return operands
 
     def matmul_rows(
         self,

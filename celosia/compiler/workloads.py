@@ -13,12 +13,14 @@ import numpy as np
 from celosia.compiler import key_patterns
 from celosia.compiler.dependencies import insert_tokens
 from celosia.compiler.key_runs import KeyRun, steps
-from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes, tile_bytes
+from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes
 from celosia.compiler.layout_scratchpad import Region
+from celosia.compiler.layout_tiles import TiledFormat
 from celosia.compiler.program import Program, Tensor
 from celosia.compiler.quantise import dyadic
 from celosia.compiler.schedule_parts import Builder, pieces
 from celosia.compiler.schedule_plans import Plan
+from celosia.compiler.weight_format import WeightFormat
 from celosia.config import MachineConfig
 from celosia.golden.activation import make_table
 from celosia.isa import INSTRUCTION_BYTES, Flag, Opcode, Space, assemble
@@ -57,13 +59,16 @@ class Workload:
         multiplier, shift = dyadic(to / (spread * INT8_SPREAD * inputs**0.5))
         bias = np.round(self.rng.normal(0, to / 3, outputs)).astype(np.int64)
         parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
+        stored = weight
+        if tiles:
+            tiled = TiledFormat(self.config, WeightFormat("int8"), inputs)
+            ones = np.ones((outputs, 1), np.int64)
+            stored = np.concatenate(tiled.store(weight.astype(np.int64), ones).tiles)
         return Matrix(
             name,
             outputs,
             ceil_div(inputs, self.config.rows),
-            self.memory.place(
-                f"{name}.weight", tile_bytes(weight, self.config) if tiles else weight
-            ),
+            self.memory.place(f"{name}.weight", stored),
             self.memory.place(f"{name}.parameters", parameters),
         )
 

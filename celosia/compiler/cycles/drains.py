@@ -46,8 +46,8 @@ class Drains:
         # The drain under way: its first row, and how many, the last one not yet being known.
         self._under_way: tuple[Drain, int] | None = None
         self._first = self._last = -LANES_TAKEN
-        #: When the last drain of each bank has read its last row, and how many wait.
-        self._drained = [-1, -1]
+        # When the last two drains of each bank have read their last rows.
+        self._drained = [deque([-1, -1], 2) for _ in range(2)]
         #: When blocks of probabilities were complete.
         self.blocks: deque[int] = deque()
         self._reciprocals: deque[int] = deque()  # when those of each attention have come
@@ -67,13 +67,20 @@ class Drains:
         if len(self._waiting) == 1:
             self._prepare()
 
-    def free(self, bank: int) -> int:
-        """When a bank can be summed into, all its drains having read their last row."""
-        while any(drain.bank == bank for drain, _, _ in self._waiting):
-            self._begin()
-        if self._under_way and self._under_way[0].bank == bank:
-            self._end()
-        return self._drained[bank] + 1
+    def free(self, bank: int, joins: bool = False) -> int:
+        """When a bank can be summed into: all its drains, or all but one, have read it."""
+        most = int(joins)
+        while (left := self._left(bank)) > most:
+            if any(drain.bank == bank for drain, _, _ in self._waiting):
+                self._begin()
+            else:
+                self._end()
+        return self._drained[bank][left - most - 1] + 1
+
+    def _left(self, bank: int) -> int:
+        """Drains of a bank of which the end is not known."""
+        waiting = sum(drain.bank == bank for drain, _, _ in self._waiting)
+        return waiting + (self._under_way is not None and self._under_way[0].bank == bank)
 
     def block(self) -> int:
         """When the oldest block of probabilities is complete."""
@@ -127,7 +134,7 @@ class Drains:
             last = first + rows - 1
         self._last = last
         if drain.rows:
-            self._drained[drain.bank] = last
+            self._drained[drain.bank].append(last)
         if drain.scores:
             self.blocks.append(last + self.to_probabilities)
             if drain.final:

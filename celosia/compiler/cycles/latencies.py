@@ -29,7 +29,7 @@ LOADS_AHEAD = 4
 #: Depth of the queues of passes and of drains.
 PASS_QUEUE, DRAIN_QUEUE = 4, 16
 #: Beats that the memory reader holds for the tiles and for the load unit, and the writer holds.
-WEIGHT_BEATS, ROW_BEATS, WRITE_BEATS = 256, 128, 64
+WEIGHT_BEATS, ROW_BEATS, WRITE_BEATS = 512, 128, 64
 #: Bursts that the writer may have under way.
 WRITES_UNDER_WAY = 16
 #: Tiles that are fetched before rows are.

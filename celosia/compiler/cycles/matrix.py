@@ -131,7 +131,8 @@ class MatrixUnit:
             if len(self._outputs) == BLOCKS_WAITING:
                 yield from self._output(0)
             self._step = max(self._step + 1, ready)
-            yield from self._pass_all(score_passes(ins, self.config, block))
+            joins = self.config.score_halves and bool(self._outputs)
+            yield from self._pass_all(score_passes(ins, self.config, block, joins))
             self._outputs.append((ins, block))
         self.queue.taken.add(self._step - 1)
 
@@ -167,7 +168,7 @@ class MatrixUnit:
 
             # Then its rows go.
             wanted = max(self._end + 1, rows_queued + 2)
-            free = drains.free(p.bank) if p.opens else 0
+            free = drains.free(p.bank, p.joins) if p.opens else 0
             words = drains.block() if p.from_probabilities else read + WORD_LATENCY
             start = max(wanted, free, there, words)
             end = start + p.rows * p.pace - 1

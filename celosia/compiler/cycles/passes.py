@@ -50,6 +50,7 @@ class Pass(NamedTuple):
     are so many rows of a group, and the next group lies `row_group` words further. A row takes
     `pace` cycles, and with `both` two words at once. `opens` and `closes` mark the first and the
     last pass of a group of passes, `drain` what follows it, and `more` a second drain of the same.
+    A group that `joins` can be summed while the one before drains.
     `stored` is what a tile takes in memory, in bytes.
     """
 
@@ -72,6 +73,7 @@ class Pass(NamedTuple):
     both: bool = False
     more: Drain | None = None
     stored: int = 0
+    joins: bool = False
 
     def reads(self, first: int, stop: int, time: int, pace: int) -> Iterator[Run]:
         """Yield how the words of rows from `first` up to `stop` are read, from `time` on."""
@@ -139,7 +141,9 @@ def key_blocks(ins: Instruction, config: MachineConfig) -> int:
     return -(-ins["t"] // config.lanes)
 
 
-def score_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterator[Pass]:
+def score_passes(
+    ins: Instruction, config: MachineConfig, block: int, joins: bool
+) -> Iterator[Pass]:
     """Yield the passes that form the scores of a block of keys."""
     columns, lanes = config.columns, config.lanes
     parts, k_parts = lanes // columns, lanes // config.rows
@@ -163,6 +167,7 @@ def score_passes(ins: Instruction, config: MachineConfig, block: int) -> Iterato
                 period=ins["period"],
                 row_group=ins["x_group"],
                 pace=row_cycles(ins),
+                joins=joins,
             )
 
 
