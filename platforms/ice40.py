@@ -21,7 +21,7 @@ class ICE40Cells:
     def get_multiplier(self, multiplier: Multiplier) -> Elaboratable:
         """Build `multiplier` from one SB_MAC16, with all its registers inside.
 
-        Wider operands than the cell's 16 bits stay plain logic, which synthesis takes apart.
+        Wider operands than the cell's 16 bits stay plain logic.
         """
         if max(multiplier.a_width, multiplier.b_width) > _OPERAND_WIDTH:
             return multiplier.elaborate(None)
@@ -88,7 +88,9 @@ class ICE40Board(ICE40Cells, Board):
         constraints="pcf",
         routed="asc",
         bitstream="bin",
-        overrides={"synth_opts": "-dsp -device u"},
+        # Not -dsp: it would look for adders and registers around these multipliers too, and draw one
+        # register into two of them: 2 of the 8 in an array of 2 x 4 are lost.
+        overrides={"synth_opts": "-device u"},
         counted=("LUT", "FF", "SB_MAC16", "SB_RAM40_4K", "SB_CARRY"),
         placed={
             "luts": ("ICESTORM_LC",),
