@@ -7,12 +7,12 @@ from celosia.config import MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.sdram_pads import check_sdram
 
-__all__ = ["check_array_fit", "check_fit", "needed_resources"]
+__all__ = ["check_array_fit", "check_fit", "needed_resources", "resource_name"]
 
-#: The smallest machine, 2 x 4 with one vector lane and no memory to speak of. LUTs and flip-flops
-#: after synthesis: 21,463 and 15,893 on ECP5, 21,507 and 17,087 on Gowin, 27,605 and 27,836 on
-#: iCE40.
-_LEAST = {"flip_flops": 15_800, "luts": 21_400}
+#: The smallest machine, 2 x 4 with one vector lane and 64 KB, and the serial bridge, as nextpnr packs
+#: them for an LFE5U-25F, which is too small. Other families take more.
+_LEAST = {"flip_flops": 16_300, "luts": 24_800}
+_NAMES = {"luts": "LUTs", "flip_flops": "flip-flops"}
 
 _CURES = {
     "flip_flops": "even the smallest machine does; take a larger board",
@@ -27,6 +27,11 @@ _SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 def _block_rams(width: int, depth: int, shapes: Sequence[tuple[int, int]]) -> int:
     """Return the block RAMs of a memory."""
     return min(-(-width // w) * -(-depth // d) for w, d in shapes)
+
+
+def resource_name(resource: str) -> str:
+    """Return what a resource is called in a sentence."""
+    return _NAMES.get(resource, resource.replace("_", " "))
 
 
 def needed_resources(
@@ -92,6 +97,6 @@ def check_array_fit(config: MachineConfig, board: Any) -> None:
 def _check(config: MachineConfig, board: str, resource: str, needed: int, there: int) -> None:
     if needed > there:
         raise ConfigError(
-            f"configuration {config.name!r} needs at least {needed} {resource.replace('_', ' ')}, "
+            f"configuration {config.name!r} needs at least {needed} {resource_name(resource)}, "
             f"but board {board} has {there}; {_CURES[resource]}"
         )

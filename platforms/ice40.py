@@ -88,8 +88,8 @@ class ICE40Board(ICE40Cells, Board):
         constraints="pcf",
         routed="asc",
         bitstream="bin",
-        # Not -dsp: it would look for adders and registers around these multipliers too, and draw one
-        # register into two of them: 2 of the 8 in an array of 2 x 4 are lost.
+        # Not -dsp: it would look for adders and registers around these multipliers too, and draw
+        # one register into two of them; 2 of the 8 in an array of 2 x 4 are lost.
         overrides={"synth_opts": "-device u"},
         counted=("LUT", "FF", "SB_MAC16", "SB_RAM40_4K", "SB_CARRY"),
         placed={
