@@ -138,8 +138,9 @@ def synthesize_asic(
         f"dfflibmap -liberty cells.lib\nabc -D {1000 * period:g} -liberty cells.lib\n"
         "setundef -zero\nopt_clean -purge\ntee -q -o area.json stat -json -liberty cells.lib\n"
         "flatten\nopt_clean -purge\nwrite_verilog -noattr -noexpr netlist.v\n"
-        # OpenSTA takes no ports with a sign.
-        "splitnets -ports -format __\nopt_clean -purge\nwrite_verilog -noattr -noexpr sta.v\n",
+        # OpenSTA takes no ports with a sign, and its power analysis ends at a constant.
+        "hilomap -singleton -hicell ONE Y -locell ZERO Y\nsplitnets -ports -format __\n"
+        "opt_clean -purge\nwrite_verilog -noattr -noexpr sta.v\n",
     )
     result = _areas(json.loads((build / "area.json").read_text()), macros, period)
     if shutil.which("sta") is None:

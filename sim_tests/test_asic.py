@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from harness import CACHE
 from stand_in import StandIn
 from test_scratchpad import Memories
@@ -45,6 +48,36 @@ def test_memories_are_macros(tmp_path):
     environment = {"CONFIG": json.dumps(CONFIG.to_dict()), "READERS": 3, "WRITERS": 2}
     environment["WRITE_LATENCY"] = Scratchpad.write_latency
     assert simulate(tmp_path, "tb_scratchpad", **environment)
+
+
+class HalfUsed(wiring.Component):
+    """A gate of which the module around it ties an input to 0."""
+
+    def __init__(self):
+        super().__init__({"a": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.gate = gate = Gate()
+        m.d.comb += [gate.a.eq(self.a), self.o.eq(gate.o)]
+        return m
+
+
+class Gate(wiring.Component):
+    def __init__(self):
+        super().__init__({"a": In(1), "b": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(self.a & self.b)
+        return m
+
+
+def test_what_is_analysed_has_no_constants(tmp_path):
+    synthesize_asic(HalfUsed(), tmp_path, liberty=LIBERTY, period=10)
+    assert "1'h" in (tmp_path / "netlist.v").read_text()
+    analysed = (tmp_path / "sta.v").read_text()
+    assert "1'h" not in analysed and "ZERO" in analysed
 
 
 def test_a_macro_says_what_it_is():
