@@ -38,7 +38,6 @@ class ECP5Board(ECP5Cells, Board):
             "block_rams": ("DP16KD",),
         },
     )
-    multiplier_sites: MultiplierSites
 
     def solve_clock(self, frequency: float) -> PLLSettings:
         """Return the settings of an EHXPLLL."""
@@ -50,7 +49,8 @@ class ECP5Board(ECP5Cells, Board):
 
     def prepare_netlist(self, netlist: dict[str, Any], *, top: str) -> bool:
         """Give the multipliers of arrays their places."""
-        return place_arrays(netlist, self.multiplier_sites, top=top) > 0
+        sites = self.multiplier_sites
+        return sites is not None and place_arrays(netlist, sites, top=top) > 0
 
 
 class Die25:

@@ -9,8 +9,8 @@ from celosia.platforms.sdram_pads import check_sdram
 
 __all__ = ["check_array_fit", "check_fit", "needed_resources", "resource_name"]
 
-#: The smallest machine, 2 x 4 with one vector lane and 64 KB, and the serial bridge, as nextpnr packs
-#: them for an LFE5U-25F, which is too small. Other families take more.
+#: The smallest machine, 2 x 4 with one vector lane and 64 KB, and the serial bridge, as nextpnr
+#: packs them for an LFE5U-25F, which is too small. Other families take more.
 _LEAST = {"flip_flops": 16_300, "luts": 24_800}
 _NAMES = {"luts": "LUTs", "flip_flops": "flip-flops"}
 
