@@ -3,7 +3,8 @@
 A table stands between `<!-- figures: PREFIX … -->` and `<!-- end -->`: one line for each record
 whose name begins with one of the prefixes, in the order of the records. Between
 `<!-- modules: NAME -->` and `<!-- end -->` stand the modules of that record with what each takes,
-the largest first. Without records for a table it stays as it is.
+the largest first. Between `<!-- bitstreams: PREFIX -->` and `<!-- end -->` stands a line for each
+bitstream. Without records for a table it stays as it is.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from celosia.errors import CelosiaError
 
 ROOT = Path(__file__).parents[1]
 TABLE = re.compile(
-    r"(<!-- (?P<kind>figures|modules): (?P<names>[^>]*?) -->\n).*?<!-- end -->", re.DOTALL
+    r"(<!-- (?P<kind>figures|modules|bitstreams): (?P<names>[^>]*?) -->\n).*?<!-- end -->",
+    re.DOTALL,
 )
 #: A module with less than this share of everything is one of the others.
 SMALL = 0.025
@@ -75,16 +77,35 @@ def module_table(modules: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def bitstream_table(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of bitstreams as Markdown; all figures but the seconds are of the chip."""
+    keys = ("luts", "flip_flops", "multipliers", "block_rams")
+    heads = ("board", "built", "LUT", "FF", "mult", "RAM", "MHz", "peak GOP/s", "per mult", "s")
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
+    for record in records:
+        figures = [f"{record[key]:,}" for key in keys]
+        figures += [f"{record['value']:.1f}", f"{record['peak_gops']:.2f}"]
+        figures += [f"{record['gops_per_multiplier']:.3f}", f"{record['seconds']:,.0f}"]
+        lines.append(f"| {record['board']} | {record['built']} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
 def rewrite(text: str, records: Sequence[dict[str, Any]]) -> str:
     """Return `text` with its tables written anew."""
 
-    def replace(match: re.Match[str]) -> str:
-        names = tuple(match["names"].split())
+    def replace(found: re.Match[str]) -> str:
+        names = tuple(found["names"].split())
         chosen = [record for record in records if record["name"].startswith(names)]
         if not chosen:
-            return match[0]
-        new = table(chosen) if match["kind"] == "figures" else module_table(chosen[0]["modules"])
-        return f"{match[1]}{new}<!-- end -->"
+            return found[0]
+        match found["kind"]:
+            case "figures":
+                new = table(chosen)
+            case "bitstreams":
+                new = bitstream_table(chosen)
+            case _:
+                new = module_table(chosen[0]["modules"])
+        return f"{found[1]}{new}<!-- end -->"
 
     return TABLE.sub(replace, text)
 
