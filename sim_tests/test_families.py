@@ -32,10 +32,11 @@ def test_builds_an_array(board, suffix, begins, multiplier, cache, tmp_path):
     assert begins in (out / result["bitstream"]).read_bytes()[:4000]
     # One multiplier for each element, and nothing of them in the fabric.
     assert result["multipliers"] == result[multiplier] == ARRAY.multipliers
-    assert result["modules"]["machine"][multiplier] == ARRAY.multipliers
+    assert result["modules"]["machine.array"][multiplier] == ARRAY.multipliers
     # What is counted by module is what was placed.
     assert result["FF"] == sum(row["FF"] for row in result["modules"].values())
-    assert result["LUT"] <= result["luts"] <= 1.3 * result["LUT"]
+    # Flip-flops without a LUT take a cell of an iCE40 too.
+    assert result["LUT"] <= result["luts"] <= result["LUT"] + result["FF"]
     assert result["block_rams"] > 0
     assert result["fmax_mhz"] >= result["frequency_mhz"]
     assert 0 < result["critical_path"]["routing_ns"] < result["critical_path"]["delay_ns"]
