@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from amaranth import ClockDomain, Elaboratable, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 
@@ -60,7 +60,7 @@ class BoardTop(Elaboratable):
             m.submodules[f"led_{index}"] = led
 
         source = clock if clock_pin is None else clock_pin.i
-        m.submodules.clock = platform.clock_generator(self.settings, source, reset)
+        m.submodules.clock = generator = platform.clock_generator(self.settings, source, reset)
         m.submodules.bridge = bridge = UARTBridge(self.divisor)
         m.submodules.machine = machine = self.machine
         connect(m, bridge.bus, machine.s_axi_lite)
@@ -72,6 +72,8 @@ class BoardTop(Elaboratable):
         if "sdram" in machine.signature.members:
             from celosia.platforms.sdram_pads import SDRAMPads
 
+            m.domains.late = ClockDomain(reset_less=True)
+            m.d.comb += ClockSignal("late").eq(generator.late())
             m.submodules.sdram = SDRAMPads(machine.sdram)
         return m
 

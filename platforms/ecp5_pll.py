@@ -49,6 +49,11 @@ class PLLSettings:
         """Frequency of the output that is used."""
         return self.oscillator / self.output_divisor
 
+    @property
+    def late_phase(self) -> int:
+        """Cycles of the oscillator in three quarters of a cycle of the output, rounded."""
+        return round(3 * self.output_divisor / 4)
+
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
@@ -126,10 +131,28 @@ class ECP5Clock(Elaboratable):
         self.settings = settings
         self.clock = clock
         self.reset = reset
+        self._late: Signal | None = None
+
+    def late(self) -> Signal:
+        """Return the clock once more, three quarters of a cycle late, as near as the PLL can."""
+        self._late = Signal(name="late_clock")
+        return self._late
 
     def elaborate(self, platform) -> Module:
         m = Module()
         settings = self.settings
+        late = {}
+        if self._late is not None:
+            # A phase is counted in cycles of the oscillator, as the divisor of the output is.
+            late = {
+                "p_CLKOS2_ENABLE": "ENABLED",
+                "p_CLKOS2_DIV": settings.output_divisor,
+                "p_CLKOS2_CPHASE": settings.output_divisor - 1 + settings.late_phase,
+                "p_CLKOS2_FPHASE": 0,
+                "a_FREQUENCY_PIN_CLKOS2": f"{settings.output:.6f}",
+                "i_ENCLKOS2": 0,
+                "o_CLKOS2": self._late,
+            }
         generated, loop, locked = Signal(name="generated_clock"), Signal(), Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -177,6 +200,7 @@ class ECP5Clock(Elaboratable):
             o_CLKOP=loop,
             o_CLKOS=generated,
             o_LOCK=locked,
+            **late,
         )
         m.d.comb += ClockSignal().eq(generated)
         m.submodules.reset = ResetSynchronizer(~locked | self.reset)

@@ -10,27 +10,27 @@ from celosia.errors import ConfigError
 
 __all__ = ["SDRAMPads", "check_sdram"]
 
-#: Cycles that these pins add to the CAS latency: one in the registers on the way out, half a one to
-#: the SDRAM's edge, and one and a half from its edge to the registers on the way back.
+#: Cycles that these pins add to the CAS latency: one in the registers on the way out, three
+#: quarters of one to the SDRAM's edge, and one and a quarter back from its edge.
 ROUND_TRIP = 2
 #: Clocks at which a word is there when these registers take it; see `SDRAMPads`.
-CLOCKS_MHZ = (65, 120)
+CLOCKS_MHZ = (50, 100)
 
 
 class SDRAMPads(Elaboratable):
     """Connects a machine's `SDRAMPins` to the resource `sdram` of a board with an ECP5.
 
     All signals leave from registers at the pins, so none is late by its way through the fabric,
-    and what comes back is taken by such registers. The SDRAM's clock is the machine's, upside
-    down: an output register of double data rate drives it low, then high. It passes a register
-    and a pin like all others, so its rising edge lies in the middle of commands and data: half a
-    cycle of setup and half a cycle of hold, however slow the pins are.
+    and what comes back is taken by such registers. The SDRAM's clock is that of the domain `late`,
+    three quarters of a cycle behind `sync`; an output register of double data rate, high and then
+    low, sends it the same way as the others. So commands and data are there three quarters of a
+    cycle before the SDRAM's edge and stay for a quarter after it, however slow the pins are.
 
-    Reading, the clock's way to the SDRAM (some 4 ns), the access time (6 ns), and the way back (2
-    ns) take more than the half cycle to the machine's next edge, from 42 MHz on. The one after
-    that takes the word: it comes 1.5 cycles after the SDRAM's edge, which must be more than these
-    12 ns (125 MHz), and less than a cycle and the 8 ns that the word is there at least after the
-    next edge, its way included (62 MHz). These are figures of data sheets, not measured ones.
+    A word that is read is taken a cycle and a quarter after the SDRAM's edge. It comes after the
+    clock's way to the SDRAM, the access time and its own way back (4 + 6 + 2 ns at most), and
+    stays for a cycle, the SDRAM's hold time and the two ways (2 + 2.5 + 0.8 ns at least) longer.
+    Half a cycle late the SDRAM's clock would leave too little of the one or of the other at 75
+    MHz. The ways are estimates, the rest is from data sheets; nothing has been measured.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class SDRAMPads(Elaboratable):
         names = ("clk", "clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm", "dq")
         pads = platform.request("sdram", dir=dict.fromkeys(names, "-"))
 
-        m.submodules.clk = clk = io.DDRBuffer(io.Direction.Output, pads.clk)
-        m.d.comb += [clk.o[0].eq(0), clk.o[1].eq(1)]
+        m.submodules.clk = clk = io.DDRBuffer(io.Direction.Output, pads.clk, o_domain="late")
+        m.d.comb += [clk.o[0].eq(1), clk.o[1].eq(0)]
         for name in names[1:-1]:
             m.submodules[name] = pad = io.FFBuffer(io.Direction.Output, getattr(pads, name))
             m.d.comb += pad.o.eq(getattr(pins, name))
