@@ -89,6 +89,9 @@ def test_products_are_those_of_numpy(rows, columns):
                 for index, word in enumerate(words(weights[column])):
                     assert await host.write(WEIGHTS + 64 * int(column) + 4 * index, word) == 0
             for number, row in enumerate(streamed):
+                if number == 3:  # what is loaded waits for a row that swaps
+                    for index, word in enumerate(words(~weights[0])):
+                        assert await host.write(WEIGHTS + 4 * index, word) == 0
                 swap = SWAP if number == 0 else 0
                 for index, word in enumerate(words(row)):
                     assert await host.write(ROW + swap + 4 * index, word) == 0

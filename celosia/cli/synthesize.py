@@ -93,8 +93,10 @@ def synthesize_board(
     CheckFailed
         If the clock is not reached; the report is written all the same.
     """
+    from celosia.rtl.top import Accelerator
+
     platform = board_named(board)
-    machine = _machine(config, platform, core)
+    _check_fit(config, platform, core)
     sdram = config.memory == "sdram" and core is None
     wanted = frequency or (config.sdram_mhz if sdram else platform.frequency)
     settings, divisor = platform.clocks(wanted)
@@ -102,6 +104,7 @@ def synthesize_board(
         check_sdram(config, platform, settings.output)
     for tool in platform.flow.tools:
         find_tool(tool)
+    machine = Accelerator(config) if core is None else LoneArray(config)
     build = build_bitstream(
         platform,
         BoardTop(machine, settings, divisor),
@@ -137,13 +140,17 @@ def synthesize_board(
     return result
 
 
-def _machine(config: MachineConfig, board: Board, core: str | None) -> Any:
-    """Return what is built for a board, if that has room for it."""
-    from celosia.rtl.top import Accelerator
+def _check_fit(config: MachineConfig, board: Board, core: str | None) -> None:
+    """Check that a machine, or its array alone, can be built for a board.
 
+    Raises
+    ------
+    ConfigError
+        If it cannot.
+    """
     if core is None:
         check_fit(config, board)
-        return Accelerator(config)
+        return
     if core != "systolic":
         raise ConfigError(f"core {core!r} cannot be alone on a board; systolic can")
     if config.sparsity > 1:
@@ -152,7 +159,6 @@ def _machine(config: MachineConfig, board: Board, core: str | None) -> Any:
             f"{config.sparsity}"
         )
     check_array_fit(config, board)
-    return LoneArray(config)
 
 
 def _result(build: Build, flow: Flow) -> dict[str, Any]:
