@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A whole machine with an SDRAM at its pins: refreshes, the host's window, broken rules."""
 
 from dataclasses import replace
@@ -10,10 +11,12 @@ from celosia import generate
 from celosia.compiler import compile_model
 from celosia.compiler.checkpoint import load_model
 from celosia.compiler.cycles import predict
+from celosia.compiler.layout import MemoryLayout
 from celosia.compiler.program import Program, Section, Tensor
 from celosia.config import PRESETS
-from celosia.errors import CheckFailed, ProgramError
+from celosia.errors import CheckFailed, ModelError, ProgramError
 from celosia.isa import MEMORY_WINDOW, Instruction, Opcode, Unit, disassemble
+from celosia.rtl.registers import HostRegisters
 from celosia.runtime import sim_device
 from celosia.runtime.compare import compare
 from celosia.runtime.devices import window_size
@@ -135,9 +138,17 @@ def test_a_program_larger_than_the_part():
     message = "needs 33554433 bytes of memory, but the SDRAM is 33554432; take a larger part"
     with pytest.raises(ProgramError, match=message):
         window_size(large)
+    memory = MemoryLayout(CONFIG)
+    memory.reserve("activations", CONFIG.memory_bytes)
+    memory.linked_sections("model")
+    memory.reserve("more", 1)
+    message = "configuration 'sdram_tiny' has 33554432; take a smaller model$"
+    with pytest.raises(ModelError, match=message):
+        memory.linked_sections("model")
 
 
 def test_the_description_says_where_the_memory_is():
     memory = generate.elaborate(CONFIG, cache=CACHE / "generated").description["memory_map"]
     assert memory["sdram"] == {"first": MEMORY_WINDOW, "bytes": 1 << 25, "port": "s_axi_lite"}
     assert set(memory) == {"registers", "sdram"}
+    assert HostRegisters(CONFIG).window_size.init == 1 << 25  # without the host's doing
