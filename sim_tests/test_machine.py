@@ -8,6 +8,7 @@ from harness import simulate
 from random_programs import SIZE, random_arguments, random_image
 
 from celosia.compiler.dependencies import insert_tokens
+from celosia.compiler.layout import parameter_bytes
 from celosia.config import PRESETS
 from celosia.isa import ARGUMENTS, Flag, Instruction, Opcode, Space, Unit, assemble
 from celosia.rtl.top import Accelerator
@@ -94,6 +95,47 @@ def test_values_are_loaded_again_behind_a_run(tmp_path):
     result = {"address": 0x2000, "pitch": 128, "rows": m, "words": 16, "base": 256, "stride": 16}
     program.append(Instruction(Opcode.STORE, result))
     image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    code = assemble(insert_tokens([*program, HALT], config))
+    image[: len(code)] = np.frombuffer(code, np.uint8)
+    assert run(config, [image], tmp_path) == 1
+
+
+def test_scores_wait_for_products(tmp_path):
+    """Scores take the bank of the product right before them only as that has drained."""
+    config = SQUARE.replace(exponent_slots=1024, scratchpad_banks=1)
+    rows, lanes = config.attention_rows, config.lanes
+    assert config.score_halves
+
+    def place(name: str, base: int) -> dict[str, int]:
+        return {f"{name}_base": base, f"{name}_stride": 1, f"{name}_slot": base}
+
+    def move(opcode: Opcode, address: int, rows: int, base: int, **more: int) -> Instruction:
+        operands = {"address": address, "pitch": 2 * lanes, "rows": rows, "words": 1, "base": base}
+        return Instruction(opcode, operands | {"stride": 1} | more)
+
+    program = [
+        move(Opcode.LOAD, 0x1000, 2 * rows, 0, slot=0),
+        move(Opcode.LOAD, 0x1400, 2 * lanes, 2 * rows, slot=2 * rows),
+        move(Opcode.LOAD, 0x1600, 1, 0, words=lanes, space=Space.PARAMETERS),
+    ]
+    # Rows that stream leave the only bank of the scratchpad no time for residuals: drains are late.
+    product = {"m": rows, "n": lanes, "k_tiles": 1, "r_base": rows, "r_stride": 1}
+    product |= place("x", 0) | place("w", 2 * rows)
+    attention = {"m": rows, "t": lanes, "d_tiles": 1, "v_tiles": 1, "multiplier": 20000}
+    attention |= {"shift": 20} | place("x", 0) | place("w", 2 * rows + lanes)
+    attention |= place("v", 2 * rows)
+    first, pairs = 2 * rows + 2 * lanes, 4
+    for y in range(first, first + 2 * pairs * rows, 2 * rows):
+        # One tile of channels each: its sums are in either bank in turn.
+        program += [
+            Instruction(Opcode.MATMUL, product | place("y", y), Flag.RESIDUAL),
+            Instruction(Opcode.ATTEND, attention | place("y", y + rows)),
+        ]
+    program.append(move(Opcode.STORE, 0x2000, 2 * pairs * rows, first))
+    image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    ones = np.ones(lanes)
+    entries = parameter_bytes(20000 * ones, 30 * ones, 0 * ones).view(np.uint8)
+    image[0x1600 : 0x1600 + len(entries)] = entries
     code = assemble(insert_tokens([*program, HALT], config))
     image[: len(code)] = np.frombuffer(code, np.uint8)
     assert run(config, [image], tmp_path) == 1
