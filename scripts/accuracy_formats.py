@@ -21,7 +21,6 @@ __all__ = ["FORMATS", "MEASUREMENTS"]
 
 CONFIG = PRESETS["mixed"]
 FORMATS = {
-    "w8": "int8",
     "w4g32": "int4 g32",
     "w4g64": "int4 g64",
     "w4g128": "int4 g128",
@@ -44,8 +43,8 @@ MIX = {
         ],
     }
 }
-COSINE_TARGETS = {"w8": 0.995, "w4g32": 0.98}
-NLL_TARGETS = {"w8": 0.01, "w4g32": 0.05}
+COSINE_TARGETS = {"w4g32": 0.98}
+NLL_TARGETS = {"w4g32": 0.05}
 
 
 def recipe(name: str) -> Recipe:
@@ -73,31 +72,17 @@ def _nll(name: str) -> dict[str, object]:
     return nll_delta(CONFIG, recipe(name))
 
 
+#: Of each model: metric, target by format, limit, unit, and what measures it.
+MODELS = [
+    ("accuracy.minilm.{}.cosine", COSINE_TARGETS, 1.0, "", _cosine),
+    ("accuracy.glassllm.{}.nll_delta", NLL_TARGETS, 0.0, "nats", _nll),
+]
 MEASUREMENTS = [
-    *(
-        Measurement(
-            f"accuracy.minilm.{name}.cosine",
-            COSINE_TARGETS.get(name),
-            1.0,
-            "",
-            CONFIG.name,
-            partial(_cosine, name),
-        )
-        for name in FORMATS
-        if name != "w8"
-    ),
-    *(
-        Measurement(
-            f"accuracy.glassllm.{name}.nll_delta",
-            NLL_TARGETS.get(name),
-            0.0,
-            "nats",
-            CONFIG.name,
-            partial(_nll, name),
-        )
-        for name in FORMATS
-        if name != "w8"
-    ),
+    Measurement(
+        metric.format(name), targets.get(name), limit, unit, CONFIG.name, partial(run, name)
+    )
+    for metric, targets, limit, unit, run in MODELS
+    for name in FORMATS
 ]
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from celosia.compiler.program import Program
 from celosia.compiler.weight_format import WeightFormat
 from celosia.compiler.workloads_formats import feed_forward
 from celosia.config import PRESETS
+from celosia.isa import disassemble
 from celosia.runtime.compare import require_equal
 from celosia.runtime.golden_device import GoldenDevice
 
@@ -56,8 +57,6 @@ def _run(name: str, tokens: int, bandwidth: int = 256) -> dict[str, object]:
 
 def predict_cycles(program: Program, bandwidth: int) -> int | None:
     """Return what the cycle model says, with memory at full speed."""
-    from celosia.isa import disassemble
-
     if bandwidth != 256:
         return None
     return predict(disassemble(program.image[program.entry :]), CONFIG).cycles
