@@ -17,6 +17,8 @@ from celosia.runtime.sim_device import SimDevice
 __all__ = ["MACHINES", "machine", "selftest"]
 
 TINY = PRESETS["tiny"]
+#: More than a run takes; a machine that hangs is stopped.
+MAX_CYCLES = 50_000
 #: Little more than the self-test needs.
 SMALL = TINY.replace(
     name="2x4",
@@ -52,7 +54,7 @@ def selftest(
     # A device has one file of Verilog.
     verilog = netlist.path.with_name("machine.v")
     verilog.write_text("\n".join(path.read_text() for path in netlist.sources()))
-    device = SimDevice(config, verilog, CACHE, max_cycles=200_000)
+    device = SimDevice(config, verilog, CACHE, max_cycles=MAX_CYCLES)
     device.plusargs = [*device.plusargs, f"+fault={fault}"]
     with device.open(selftest_program(config)) as session:
         found = examine(config, session, runs)
