@@ -5,6 +5,8 @@ from typing import Any
 
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
+from celosia.platforms.cures import cure, shortage
+from celosia.platforms.estimate import has_estimates
 from celosia.platforms.sdram_pads import check_sdram
 
 __all__ = ["check_array_fit", "check_fit", "needed_resources", "resource_name"]
@@ -12,7 +14,7 @@ __all__ = ["check_array_fit", "check_fit", "needed_resources", "resource_name"]
 #: The smallest machine, 2 x 4 with one vector lane and 64 KB, and the serial bridge, as nextpnr
 #: packs them for an LFE5U-25F, which is too small. Other families take more.
 _LEAST = {"flip_flops": 16_300, "luts": 24_800}
-_NAMES = {"luts": "LUTs", "flip_flops": "flip-flops"}
+_NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs"}
 
 _CURES = {
     "flip_flops": "even the smallest machine does; take a larger board",
@@ -69,7 +71,7 @@ def check_fit(config: MachineConfig, board: Any) -> None:
     Raises
     ------
     ConfigError
-        If it does not fit.
+        If it does not fit; for an ECP5 it says which parameters to change to what.
     """
     if config.memory == "axi4":
         raise ConfigError(
@@ -78,8 +80,24 @@ def check_fit(config: MachineConfig, board: Any) -> None:
         )
     if config.memory == "sdram":
         check_sdram(config, board)
+    if has_estimates(board):
+        _check_estimate(config, board)
     for resource, needed in needed_resources(config, board.block_ram_shapes).items():
         _check(config, board.name, resource, needed, getattr(board, resource))
+
+
+def _check_estimate(config: MachineConfig, board: Any) -> None:
+    missing = shortage(config, board)
+    if not missing:
+        return
+    needed = " and ".join(f"{n:,} {resource_name(name)}" for name, n in missing.items())
+    there = " and ".join(f"{getattr(board, name):,}" for name in missing)
+    label = f"configuration {config.name!r}"
+    changes = " and ".join(f"{name} to {value}" for name, value in cure(config, board).items())
+    raise ConfigError(
+        f"{label} needs at least {needed}, but board {board.name} has {there}; "
+        + (f"set {changes}" if changes else f"`celosia fit -b {board.name}` says what fits")
+    )
 
 
 def check_array_fit(config: MachineConfig, board: Any) -> None:

@@ -102,12 +102,12 @@ def test_multipliers_are_counted_before_synthesis():
         (
             {"rows": 32, "columns": 8},
             r"^configuration 'tiny' needs at least 284 multipliers, but board ulx3s-85f has 156; "
-            r"reduce rows, columns or vector_lanes$",
+            r"set rows to 16$",
         ),
         (
             {"on_chip_bytes": 1 << 19},
-            r"^configuration 'tiny' needs at least \d+ block rams, but board ulx3s-85f has 208; "
-            r"reduce on_chip_bytes, scratchpad_words or accumulator_rows$",
+            r"^configuration 'tiny' needs at least \d+ block RAMs, but board ulx3s-85f has 208; "
+            r"set on_chip_bytes to 262144$",
         ),
     ],
 )

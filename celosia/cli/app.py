@@ -12,6 +12,7 @@ from celosia.cli.boards import boards_command
 from celosia.cli.common import console
 from celosia.cli.compile import compile_command
 from celosia.cli.doctor import doctor_command
+from celosia.cli.fit import fit_command
 from celosia.cli.generate import generate_command
 from celosia.cli.models import models_command
 from celosia.cli.profile import profile_command
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command("models")(models_command)
 app.command("boards")(boards_command)
+app.command("fit")(fit_command)
 app.command("compile")(compile_command)
 app.command("generate")(generate_command)
 app.command("simulate")(simulate_command)
