@@ -1,6 +1,7 @@
 """Devices by the names that the command line gives them."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated
 
 import typer
@@ -10,9 +11,18 @@ from celosia.cli.common import console, working
 from celosia.config import MachineConfig
 from celosia.errors import DeviceError
 from celosia.runtime.devices import Device
-from celosia.runtime.serial_device import BAUD, SerialDevice
+from celosia.runtime.link import SerialLink
+from celosia.runtime.serial_device import BAUD, PATIENCE, SerialDevice
+from celosia.runtime.serial_port import open_port
 
-__all__ = ["BaudOption", "DeviceOption", "is_serial", "named_device", "preparing"]
+__all__ = [
+    "BaudOption",
+    "DeviceOption",
+    "is_serial",
+    "named_device",
+    "preparing",
+    "serial_link",
+]
 
 DeviceOption = Annotated[
     str,
@@ -75,6 +85,22 @@ def _board(port: str, config: MachineConfig, baud: int) -> Device:
 
     shown = progress if console.is_terminal else None
     return SerialDevice(config, port, baud=baud, progress=shown)
+
+
+@contextmanager
+def serial_link(name: str, baud: int) -> Iterator[SerialLink]:
+    """Open the line to the board called `name`, which need not have a machine.
+
+    Raises
+    ------
+    DeviceError
+        If the port cannot be opened or nobody answers.
+    """
+    port = open_port(name.removeprefix(_PREFIX), baud)
+    try:
+        yield SerialLink(port, timeout=PATIENCE, retries=8)
+    finally:
+        port.close()
 
 
 def preparing(name: str) -> AbstractContextManager[None]:

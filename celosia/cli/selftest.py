@@ -6,14 +6,23 @@ import typer
 from rich.table import Table
 
 from celosia.cli.common import ConfigOption, JsonOption, number, out, working, write_record
-from celosia.cli.devices import BaudOption, DeviceOption, named_device, preparing
+from celosia.cli.devices import (
+    BaudOption,
+    DeviceOption,
+    is_serial,
+    named_device,
+    preparing,
+    serial_link,
+)
 from celosia.config import MachineConfig, load_config
-from celosia.errors import CheckFailed
+from celosia.errors import CelosiaError, CheckFailed
+from celosia.runtime.array_session import ArraySession, compare_products
 from celosia.runtime.compare import SHARED
 from celosia.runtime.devices import Session, window_size
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.lockstep import LockstepSession
 from celosia.runtime.selftest import random_rows, selftest_program
+from celosia.runtime.serial_device import BAUD
 from celosia.runtime.serial_session import SerialSession
 
 __all__ = ["examine", "selftest_command"]
@@ -68,19 +77,24 @@ def selftest_command(
     runs: Annotated[
         int, typer.Option("--runs", min=1, max=10_000, help="Runs, each with other numbers.")
     ] = 4,
+    core: Annotated[
+        str | None,
+        typer.Option("--core", metavar="NAME", help="systolic: the array alone, on a board."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Test a device: run all units with random numbers, compare every byte with the golden machine.
 
     The exit status is 1 if something differs. On a board the results come over the line; of the
-    memory only what has another checksum than before, the rest being compared by that.
+    memory only what has another checksum than before, the rest being compared by that. With --core
+    systolic an array alone (`synthesize --core`) multiplies, and NumPy says what is right.
     """
     machine = load_config(config)
-    program = selftest_program(machine)
-    with preparing(device):
-        session = named_device(device, machine, baud).open(program)
-    with session, working(f"testing {device}"):
-        found = examine(machine, session, runs)
+    found = (
+        _examine_machine(machine, device, baud, runs)
+        if core is None
+        else _examine_array(machine, core, device, baud, runs)
+    )
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("part")
     table.add_column("compared", justify="right")
@@ -104,3 +118,22 @@ def selftest_command(
             f"{device}: differs from the golden machine:\n"
             + "\n".join(found["differences"][:SHOWN])
         )
+
+
+def _examine_machine(
+    config: MachineConfig, device: str, baud: int | None, runs: int
+) -> dict[str, Any]:
+    program = selftest_program(config)
+    with preparing(device):
+        session = named_device(device, config, baud).open(program)
+    with session, working(f"testing {device}"):
+        return examine(config, session, runs)
+
+
+def _examine_array(
+    config: MachineConfig, core: str, device: str, baud: int | None, runs: int
+) -> dict[str, Any]:
+    if core != "systolic" or not is_serial(device):
+        raise CelosiaError("--core tests systolic on a board; give --device serial:PORT with it")
+    with serial_link(device, baud or BAUD) as link, working(f"testing {device}"):
+        return compare_products(ArraySession(link, config.rows, config.columns), runs)

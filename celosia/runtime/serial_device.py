@@ -11,7 +11,7 @@ from celosia.runtime.link_requests import BLOCK_BYTES
 from celosia.runtime.serial_port import open_port
 from celosia.runtime.serial_session import Progress, SerialSession
 
-__all__ = ["BAUD", "SerialDevice"]
+__all__ = ["BAUD", "PATIENCE", "SerialDevice"]
 
 #: Bits per second of the boards' lines.
 BAUD = 1_000_000
