@@ -5,9 +5,9 @@ from amaranth.lib import data
 from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
-from celosia.isa import INSTRUCTION_BYTES, OPCODES, Code, Flag, Opcode
+from celosia.isa import INSTRUCTION_BYTES, OPCODES, Code, Flag, Opcode, Unit
 
-__all__ = ["has_flag", "has_pairs", "header_layout", "operand_layout", "run_log"]
+__all__ = ["has_flag", "has_pairs", "header_layout", "operand_layout", "run_log", "unit_bits"]
 
 _HEADER: dict[int | str, data.Field] = {
     "opcode": data.Field(unsigned(8), 0),
@@ -28,6 +28,15 @@ def operand_layout(opcode: Opcode) -> data.FlexibleLayout:
         f.name: data.Field(Shape(f.width, f.signed), f.lsb) for f in OPCODES[opcode][1]
     }
     return data.FlexibleLayout(8 * INSTRUCTION_BYTES, _HEADER | operands)
+
+
+def unit_bits(unit: Unit) -> list[int]:
+    """Return the bits of an instruction that mean something to a unit, in order."""
+    fields = {(field.offset, field.width) for field in _HEADER.values()}
+    for of, operands in OPCODES.values():
+        if of == unit:
+            fields |= {(field.lsb, field.width) for field in operands}
+    return sorted({first + bit for first, width in fields for bit in range(width)})
 
 
 def has_flag(instruction: data.View, flag: Flag) -> Value:

@@ -79,7 +79,7 @@ class Accelerator(wiring.Component):
         fresh = ResetInserter(control.clear)  # a run finds nothing of the last one
         sequencer = Sequencer(config)
         tokens = TokenBoard()
-        queues = [UnitQueue() for _ in Unit]
+        queues = [UnitQueue(unit) for unit in Unit]
         load = LoadUnit(config)
         matrix = MatrixUnit(config)
         vector = VectorUnit(config, write_latency=Scratchpad.write_latency)

@@ -1,11 +1,11 @@
 """Queue of one unit: holds its instructions until their tokens are there."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.isa import INSTRUCTION_BYTES, Unit
-from celosia.rtl.decode import header_layout
+from celosia.rtl.decode import header_layout, unit_bits
 from celosia.rtl.stream import StreamFIFO
 from celosia.rtl.tokens import TokenPort
 
@@ -23,7 +23,13 @@ class UnitQueue(wiring.Component):
     """Offers instructions to a unit in order, each when its tokens are there.
 
     A unit may take an instruction before earlier ones have ended; it ends them in order. What it
-    is offered lies in a register, while the tokens of the next one are looked for.
+    is offered lies in a register, while the tokens of the next one are looked for. Bits that mean
+    nothing to the unit are not kept, and are 0.
+
+    Parameters
+    ----------
+    unit : Unit
+        The unit.
 
     Members
     -------
@@ -47,7 +53,8 @@ class UnitQueue(wiring.Component):
     DEPTH = 3
     UNDER_WAY = 16
 
-    def __init__(self) -> None:
+    def __init__(self, unit: Unit) -> None:
+        self.kept = unit_bits(unit)
         super().__init__({
             "i": In(stream.Signature(Dispatch)),
             "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
@@ -60,7 +67,8 @@ class UnitQueue(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.queue = queue = StreamFIFO(Dispatch, self.DEPTH)
+        kept = data.StructLayout({"bits": len(self.kept), "address": 32})
+        m.submodules.queue = queue = StreamFIFO(kept, self.DEPTH)
         ends = data.StructLayout({"signal": len(Unit), "address": 32})
         m.submodules.under_way = under_way = StreamFIFO(ends, self.UNDER_WAY)
         # Once there, the tokens of the next instruction stay until it starts.
@@ -68,13 +76,16 @@ class UnitQueue(wiring.Component):
         started = Signal()
         may_start = Signal()
         instruction = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
-        header = header_layout()(queue.o.p.word)
+        word = Signal.like(instruction)
+        header = header_layout()(word)
         m.d.sync += may_start.eq(queue.o.valid & self.tokens.may_start & ~self.tokens.starts)
         m.d.comb += [
             room.eq(queue.level + started < self.DEPTH),
             self.i.ready.eq(room),
             queue.i.valid.eq(self.i.valid & room),
-            queue.i.payload.eq(self.i.payload),
+            queue.i.p.bits.eq(Cat(self.i.p.word[bit] for bit in self.kept)),
+            queue.i.p.address.eq(self.i.p.address),
+            Cat(word[bit] for bit in self.kept).eq(queue.o.p.bits),
             self.tokens.wait.eq(header.wait),
             self.tokens.promise.eq(header.signal),
             self.tokens.starts.eq(may_start & ~started & under_way.i.ready),
@@ -91,7 +102,7 @@ class UnitQueue(wiring.Component):
             self.idle.eq(~queue.o.valid & ~under_way.o.valid),
         ]
         with m.If(self.tokens.starts):
-            m.d.sync += [started.eq(1), instruction.eq(queue.o.p.word)]
+            m.d.sync += [started.eq(1), instruction.eq(word)]
         with m.Elif(self.o.ready):
             m.d.sync += started.eq(0)
 
