@@ -27,7 +27,7 @@ class _OrangeCrab(ECP5Board):
     memory = "128 MB DDR3 x16"
     button = ("button", 0)
     loader = ("-b", "orangeCrab")
-    #: What the boot loader wants behind a bitstream, `dfu-util` adds when it loads.
+    #: Without `dfu-suffix`, which the class of the pins asks for: openFPGALoader needs no suffix.
     command_templates = LatticeECP5Platform.command_templates
 
     def leds(self) -> list[Any]:
