@@ -114,9 +114,10 @@ def synthesize_command(
             progress=progress,
         )
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for key, name in ROWS.items():
-        if isinstance(result.get(key), int):
-            table.add_row(name, number(result[key]))
+    # Some are there under the names of a family and under those of all.
+    rows = {name: result[key] for key, name in ROWS.items() if isinstance(result.get(key), int)}
+    for name, count in rows.items():
+        table.add_row(name, number(count))
     if "fmax_mhz" in result:
         table.add_row("clock", f"{result['fmax_mhz']:g} MHz")
     if folder is not None:
