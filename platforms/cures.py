@@ -5,7 +5,7 @@ from typing import Any
 
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
-from celosia.platforms.estimate import ERROR, Estimate
+from celosia.platforms.estimate import ERROR, KINDS, Estimate
 
 __all__ = ["cure", "shortage"]
 
@@ -28,14 +28,10 @@ def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[st
 
     The board has an ECP5. LUTs and flip-flops may have been estimated too high by `error`.
     """
-    estimate = Estimate(config)
-    needed = {
-        "multipliers": estimate.multipliers,
-        "luts": round((1 - error) * estimate.luts),
-        "flip_flops": round((1 - error) * estimate.flip_flops),
-        "block_rams": estimate.block_rams,
-    }
-    return {name: count for name, count in needed.items() if count > getattr(board, name)}
+    needed = Estimate(config).resources()
+    for kind in KINDS:
+        needed[kind] = round((1 - error) * needed[kind])
+    return {name: needed[name] for name in _PARAMETERS if needed[name] > getattr(board, name)}
 
 
 def cure(config: MachineConfig, board: Any) -> dict[str, int]:

@@ -17,7 +17,16 @@ from celosia.config import MachineConfig
 from celosia.platforms.ecp5_memory import memories
 from celosia.platforms.estimate_table import COEFFICIENTS
 
-__all__ = ["ERROR", "FEATURES", "KINDS", "Estimate", "has_estimates", "part_of", "parts_in"]
+__all__ = [
+    "BOARD_BLOCK_RAMS",
+    "ERROR",
+    "FEATURES",
+    "KINDS",
+    "Estimate",
+    "has_estimates",
+    "part_of",
+    "parts_in",
+]
 
 #: Largest error of estimated LUTs and flip-flops, relative to the result.
 ERROR = 0.1
@@ -25,7 +34,7 @@ ERROR = 0.1
 #: What is fitted.
 KINDS = ("luts", "flip_flops")
 #: Block RAMs of the serial line of a board.
-_BOARD_BLOCK_RAMS = 2
+BOARD_BLOCK_RAMS = 2
 
 Feature = Callable[[MachineConfig], float]
 
@@ -253,4 +262,9 @@ class Estimate:
     @property
     def block_rams(self) -> int:
         """Block RAMs; exact."""
-        return _BOARD_BLOCK_RAMS + sum(memory.block_rams for memory in memories(self.config))
+        return BOARD_BLOCK_RAMS + sum(memory.block_rams for memory in memories(self.config))
+
+    def resources(self) -> dict[str, int]:
+        """Return how much it takes of each resource, by the names that boards have for them."""
+        names = ("luts", "flip_flops", "multipliers", "block_rams")
+        return {name: getattr(self, name) for name in names}

@@ -10,7 +10,7 @@ fit says what the estimate is worth for it.
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from celosia.cores.requant import Requantiser
 from celosia.cores.systolic import SystolicArray
 from celosia.isa import INSTRUCTION_BYTES
 from celosia.platforms import estimate
+from celosia.platforms.boards import board
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC, ECP5Cells
 from celosia.platforms.ecp5_memory import memories
 from celosia.platforms.report import utilisation_by_module
@@ -51,6 +52,8 @@ from celosia.rtl.tile_loader import TileLoader
 from celosia.rtl.top import RESERVED_TILES, ROW_BEATS, WEIGHT_BEATS, Accelerator
 from celosia.rtl.vector import VectorUnit
 
+#: Board that machines are synthesised for.
+BOARD = "ulx3s-85f"
 #: Modules of which the parts are counted too.
 OPENED = ("", "machine", "machine.matrix")
 #: What the samples take.
@@ -129,7 +132,7 @@ class Sample(NamedTuple):
 
 
 class Machine(Elaboratable):
-    """A machine alone, without its trace, as a board has it."""
+    """A machine alone, without its trace."""
 
     def __init__(self, config: MachineConfig) -> None:
         self.machine: Any = Accelerator(config)
@@ -171,6 +174,28 @@ def synthesise(design: Elaboratable, ports: list[Value], folder: Path) -> dict[s
     return count(folder / "top.json")
 
 
+def synthesise_machine(config: MachineConfig, folder: Path) -> dict[str, dict[str, int]]:
+    """Synthesise a machine on a board, or alone if it has its memory at an AXI4 port."""
+    if config.memory == "axi4":
+        machine = Machine(config)
+        return synthesise(machine, machine.ports, folder)
+    platform = board(BOARD)
+    plan = platform.prepare(
+        platform.top(Accelerator(config), config.sdram_mhz or platform.frequency),
+        name="top",
+        emit_src=False,
+        script_after_read=f"{REMOVE_COLLISION_LOGIC}\n{HIDE_ELEMENTS}",
+        **platform.flow.overrides,
+    )
+    plan.extract(folder)
+    commands = json.loads(plan.files["build_top.json"])["commands"]
+    run_tool("yosys", commands[0][1:], folder, log="top.rpt")
+    netlist = json.loads((folder / "top.json").read_text())
+    if platform.prepare_netlist(netlist, top="top"):
+        (folder / "top.json").write_text(json.dumps(netlist))
+    return count(folder / "top.json")
+
+
 def count(netlist: Path) -> dict[str, dict[str, int]]:
     """Count what a netlist has of each module: LUTs as the placer counts them, and flip-flops."""
     design = json.loads(netlist.read_text())
@@ -179,7 +204,12 @@ def count(netlist: Path) -> dict[str, dict[str, int]]:
     modules = utilisation_by_module(netlist, OPENED)
     # Beside the LUTs to read it, a distributed RAM takes the place of two to write it.
     return {
-        module: {"luts": row["LUT"] + 2 * row["RAM16X4"], "flip_flops": row["FF"]}
+        module: {
+            "luts": row["LUT"] + 2 * row["RAM16X4"],
+            "flip_flops": row["FF"],
+            "multipliers": row["MULT18X18D"],
+            "block_rams": row["DP16KD"],
+        }
         for module, row in modules.items()
     }
 
@@ -215,8 +245,7 @@ def measure(config: MachineConfig, part: str | None = None) -> dict[str, dict[st
     found: dict[str, Counter[str]] = {}
     with TemporaryDirectory(prefix="celosia-") as folder:
         if part is None:
-            machine = Machine(config)
-            for module, row in synthesise(machine, machine.ports, Path(folder)).items():
+            for module, row in synthesise_machine(config, Path(folder)).items():
                 found.setdefault(estimate.part_of(module), Counter()).update(row)
         else:
             core = PARTS[part](config)
@@ -289,10 +318,12 @@ def predicted(
 
 
 def total(
-    config: MachineConfig, kind: str, table: Mapping[str, Mapping[str, Sequence[float]]]
+    config: MachineConfig,
+    kind: str,
+    table: Mapping[str, Mapping[str, Sequence[float]]],
+    parts: Iterable[str],
 ) -> float:
-    """Return what a table says of a whole machine."""
-    parts = estimate.parts_in(config)
+    """Return what a table says of a whole machine, of these parts."""
     return sum(predicted(config, part, kind, table[part][kind]) for part in parts)
 
 
@@ -313,7 +344,10 @@ def main() -> None:
             others = without(sample.config)
             for kind in estimate.KINDS:
                 there = sum(row[kind] for row in sample.parts.values())
-                errors = [total(sample.config, kind, t) / there - 1 for t in (table, others)]
+                errors = [
+                    total(sample.config, kind, one, sample.parts) / there - 1
+                    for one in (table, others)
+                ]
                 print(f"{sample.config.name:10} {kind:10} {errors[0]:+7.1%} {errors[1]:+7.1%}")
     write(table, len(found))
 

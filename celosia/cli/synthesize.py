@@ -14,7 +14,8 @@ from celosia.platforms.area import measure_core
 from celosia.platforms.board import Board, BoardTop
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
-from celosia.platforms.fit import check_array_fit, check_fit, needed_resources
+from celosia.platforms.estimate import Estimate, has_estimates
+from celosia.platforms.fit import check_array_fit, check_fit, needed_resources, resource_name
 from celosia.platforms.flow import Flow
 from celosia.platforms.lone_array import LoneArray
 from celosia.platforms.report import critical_path, utilisation_by_module
@@ -97,6 +98,10 @@ def synthesize_board(
 
     platform = board_named(board)
     _check_fit(config, platform, core)
+    estimated = Estimate(config).resources() if core is None and has_estimates(platform) else {}
+    if estimated:
+        counts = (f"{count:,} {resource_name(name)}" for name, count in estimated.items())
+        progress(f"expecting {', '.join(counts)}")
     sdram = config.memory == "sdram" and core is None
     wanted = frequency or (config.sdram_mhz if sdram else platform.frequency)
     settings, divisor = platform.clocks(wanted)
@@ -119,6 +124,7 @@ def synthesize_board(
         **({} if core is None else {"core": core}),
         "frequency_mhz": settings.output,
         **_result(build, platform.flow),
+        **({"estimated": estimated} if estimated else {}),
         "timing_met": build.fmax[build.seed] >= settings.output,
         "bitstream": f"{config.name}{build.bitstream.suffix}",
     }
