@@ -103,6 +103,7 @@ def _memories(machine: MachineConfig, board: Any, least: int) -> Iterator[Machin
     if board.sdram_part:
         beside = machine.replace(
             memory="sdram",
+            memory_width=4,  # the pins of most give two bytes a cycle
             on_chip_bytes=0,
             sdram_part=board.sdram_part,
             sdram_mhz=SDRAM_MHZ,
