@@ -120,31 +120,29 @@ def _tapped(config: MachineConfig) -> float:
     return 9 * config.row_lanes * (config.rows // 2 + config.columns)
 
 
-def _accumulator_bits(config: MachineConfig) -> float:
-    return config.columns * config.products * config.accumulator_width
+def _accumulated(config: MachineConfig) -> float:
+    """Return the bits of accumulators and of the sums for them."""
+    return config.columns * config.products * (config.accumulator_width + config.sum_width)
 
 
-def _sum_bits(config: MachineConfig) -> float:
-    return config.columns * config.products * config.sum_width
+def _accumulator_registers(config: MachineConfig) -> float:
+    """Return the registers of the accumulators' stages."""
+    bits = 4 * config.accumulator_width + 3 * config.sum_width + 16
+    return config.columns * config.products * bits
 
 
 def _forwarded(config: MachineConfig) -> float:
     """Return the bits of accumulators that are read while they are written, with few columns."""
-    return _accumulator_bits(config) * (config.columns < 5)
+    return config.columns * config.products * config.accumulator_width * (config.columns < 5)
 
 
 def _read_bits(config: MachineConfig) -> float:
     """Return the bits that the scratchpad's readers choose from banks."""
-    banks = config.scratchpad_banks
-    return 16 * config.lanes * (4 + config.row_words) * (banks / 2 if banks > 1 else 0)
+    return 16 * config.lanes * (4 + config.row_words) * (config.scratchpad_banks - 1)
 
 
 def _bank_bits(config: MachineConfig) -> float:
     return 16 * config.lanes * config.scratchpad_banks
-
-
-def _bank_addresses(config: MachineConfig) -> float:
-    return config.scratchpad_banks * ceil_log2(config.scratchpad_words)
 
 
 def _streamed_lanes(config: MachineConfig) -> float:
@@ -157,22 +155,21 @@ FEATURES: dict[str, tuple[tuple[Feature, ...], tuple[Feature, ...]]] = {
         (_one, _element_sums, _elements, _packed_elements, _selected),
         (_one, _array_registers, _packed_elements, _selected, _tapped),
     ),
-    "requantiser": ((_one, _columns), (_one, _columns, _addresses)),
+    "requantiser": ((_columns,), (_columns,)),
     "accumulators": (
-        (_one, _accumulator_bits, _sum_bits, _forwarded, _packed_columns),
-        (_one, _accumulator_bits, _sum_bits, _packed_columns),
+        (_accumulated, _forwarded, _packed_columns),
+        (_one, _accumulator_registers, _packed_columns),
     ),
-    "router": ((_one, _columns, _lanes), (_one, _columns, _lanes, _addresses)),
+    "router": ((_one, _columns, _lanes), (_one, _columns, _lanes)),
     "loader": (
         (_one, _rows, _unused_lanes, _packed_columns, _packed_rows, _sparse_rows),
         (_one, _rows, _lanes, _packed_columns, _sparse_rows),
     ),
     "streamer": ((_one, _streamed_lanes, _unused_lanes), (_one, _streamed_lanes, _lanes)),
     "probabilities": ((_one,), (_one, _lanes)),
-    "drain": ((_one, _columns, _lanes), (_one, _columns, _lanes)),
     "scratchpad": (
-        (_one, _lanes, _read_bits, _bank_addresses),
-        (_one, _lanes, _bank_bits, _addresses),
+        (_one, _lanes, _read_bits),
+        (_one, _lanes, _bank_bits),
     ),
     "exponents": ((_one, _lanes), (_one, _addresses)),
     "vector": ((_one, _lanes, _vector_lanes), (_one, _lanes, _vector_lanes)),
@@ -182,7 +179,7 @@ FEATURES: dict[str, tuple[tuple[Feature, ...], tuple[Feature, ...]]] = {
     "writer": ((_one, _beat), (_one, _beat)),
     "memory": ((_one, _beat), (_one, _beat)),
     "sdram": ((_one, _beat), (_one, _beat)),
-    "control": ((_one, _addresses), (_one, _addresses)),
+    "control": ((_one, _lanes), (_one, _lanes)),
     "board": ((_one,), (_one,)),
 }
 
@@ -201,11 +198,13 @@ def parts_in(config: MachineConfig) -> list[str]:
     return [part for part in FEATURES if _MEMORIES.get(part, config.memory) == config.memory]
 
 
-def part_of(module: str) -> str:
+def part_of(module: str, config: MachineConfig) -> str:
     """Return the part to which a module of the machine belongs, by its path in a netlist."""
     if module.split(".")[0] != "machine":
         return "board"
     name = module.rpartition(".")[2]
+    if name == "memory":
+        return next(part for part, kind in _MEMORIES.items() if kind == config.memory)
     return name if name in FEATURES else "control"
 
 

@@ -1,6 +1,6 @@
 """What one of each feature of a part takes of an ECP5; see `celosia.platforms.estimate`.
 
-Written by scripts/fit_estimates.py from 6 samples, with
+Written by scripts/fit_estimates.py from 11 samples, with
 Yosys 0.70.
 """
 
@@ -12,16 +12,16 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (0, 0.9153, 13.7673, 5.5352, 0),
     },
     "requantiser": {
-        "luts": (0, 501.257),
-        "flip_flops": (0, 507.93, 6.079),
+        "luts": (517.479,),
+        "flip_flops": (554.066,),
     },
     "accumulators": {
-        "luts": (0, 9.5318, 7.5179, 1.1535, 0),
-        "flip_flops": (86.225, 0, 11.225, 0),
+        "luts": (8.753, 1.1538, 0),
+        "flip_flops": (120.948, 1.0465, 0),
     },
     "router": {
-        "luts": (746.044, 517.557, 0),
-        "flip_flops": (704, 397, 0, 14.5),
+        "luts": (741.405, 518.717, 0),
+        "flip_flops": (1210.17, 376.354, 16.75),
     },
     "loader": {
         "luts": (95.6667, 96.8333, 10.8333, 0, 0, 0),
@@ -35,21 +35,17 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "luts": (4.0179,),
         "flip_flops": (2.0256, 0),
     },
-    "drain": {
-        "luts": (158.237, 43.0953, 0),
-        "flip_flops": (65.5333, 0, 57.7167),
-    },
     "scratchpad": {
-        "luts": (205.667, 117.833, 0, 1),
-        "flip_flops": (94.75, 47.125, 0, 3.125),
+        "luts": (224.991, 17.3128, 1.2586),
+        "flip_flops": (191.598, 16.125, 1.0359),
     },
     "exponents": {
         "luts": (4.9134, 18.6304),
         "flip_flops": (30.1441, 0.7481),
     },
     "vector": {
-        "luts": (2560.67, 96.6667, 857.667),
-        "flip_flops": (1526, 111.5, 822),
+        "luts": (2563.17, 97.2696, 856.438),
+        "flip_flops": (1519.49, 107.753, 827.376),
     },
     "load": {
         "luts": (603.748, 2.5783, 0),
@@ -72,12 +68,12 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (106.662, 0),
     },
     "sdram": {
-        "luts": (0, 0),
-        "flip_flops": (0, 0),
+        "luts": (766, 0),
+        "flip_flops": (468, 0),
     },
     "control": {
-        "luts": (5776.83, 30.2588),
-        "flip_flops": (2641.47, 26.9846),
+        "luts": (7069.39, 27.7255),
+        "flip_flops": (3830.53, 49.8417),
     },
     "board": {
         "luts": (1211.14,),

@@ -36,7 +36,7 @@ from celosia.platforms.report import utilisation_by_module
 from celosia.platforms.tools import run_tool, tool_version
 from celosia.rtl.accumulator_halves import AccumulatorHalves
 from celosia.rtl.bridge import UARTBridge
-from celosia.rtl.drain import DrainRows, DrainTag
+from celosia.rtl.drain import DrainTag
 from celosia.rtl.exponents import ExponentFile
 from celosia.rtl.load import LoadUnit
 from celosia.rtl.memory_reader import MemoryReader
@@ -67,7 +67,6 @@ PARTS: dict[str, Any] = {
     "router": ResultRouter,
     "loader": TileLoader,
     "streamer": RowStreamer,
-    "drain": DrainRows,
     "scratchpad": lambda config: Scratchpad(config, readers=4 + config.row_words, writers=3),
     "exponents": lambda config: ExponentFile(config, readers=4),
     "vector": lambda config: VectorUnit(config, write_latency=Scratchpad.write_latency),
@@ -118,7 +117,12 @@ SAMPLES: list[tuple[MachineConfig, str | None]] = [
     (SMALLEST, None),
     (PRESETS["tiny"], None),
     (PRESETS["ulx3s"], None),
+    (PRESETS["ulx3s_sdram"], "sdram"),
     (WIDE, "reader"),
+    (WIDE, "vector"),
+    (WIDE, "scratchpad"),
+    (WIDE, "router"),
+    (WIDE, "requantiser"),
     (PACKED, "array"),
     (SPARSE, "array"),
 ]
@@ -246,7 +250,7 @@ def measure(config: MachineConfig, part: str | None = None) -> dict[str, dict[st
     with TemporaryDirectory(prefix="celosia-") as folder:
         if part is None:
             for module, row in synthesise_machine(config, Path(folder)).items():
-                found.setdefault(estimate.part_of(module), Counter()).update(row)
+                found.setdefault(estimate.part_of(module, config), Counter()).update(row)
         else:
             core = PARTS[part](config)
             rows = synthesise(core, ports_of(core.signature, core), Path(folder)).values()
