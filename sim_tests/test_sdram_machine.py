@@ -69,6 +69,7 @@ def copying(times: int) -> Program:
             Section("in", IN, ROWS * pitch),
             Section("out", OUT, ROWS * wide),
             Section("code", CODE, len(image)),
+            Section("zeros", CODE + len(image), 1000),  # not in the image
         ),
         inputs=(Tensor("x", IN, pitch, ROWS, columns, 1.0),),
         outputs=(Tensor("y", OUT, wide, ROWS, columns, 1.0),),
