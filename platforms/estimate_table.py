@@ -1,6 +1,6 @@
 """What one of each feature of a part takes of an ECP5; see `celosia.platforms.estimate`.
 
-Written by scripts/fit_estimates.py from 11 samples, with
+Written by scripts/fit_estimates.py from 13 samples, with
 Yosys 0.70.
 """
 
@@ -28,8 +28,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (0, 26.8583, 19.0708, 0, 0),
     },
     "streamer": {
-        "luts": (323.74, 75.7416, 0),
-        "flip_flops": (131.087, 50.0097, 0),
+        "luts": (307.184, 82.1238, 0),
+        "flip_flops": (132.278, 49.5424, 0),
     },
     "probabilities": {
         "luts": (4.0179,),
@@ -44,8 +44,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (30.1441, 0.7481),
     },
     "vector": {
-        "luts": (2563.17, 97.2696, 856.438),
-        "flip_flops": (1519.49, 107.753, 827.376),
+        "luts": (2579.42, 100.518, 843.76),
+        "flip_flops": (1516.49, 106.811, 830.538),
     },
     "load": {
         "luts": (603.748, 2.5783, 0),

@@ -110,6 +110,14 @@ SMALL = SMALLEST.replace(
     outstanding_reads=8,
 )
 WIDE = SMALL.replace(columns=8, scratchpad_banks=4, attention_rows=32)
+ONE_LANE = SMALL.replace(rows=8, vector_lanes=1, memory_width=4)
+TALL = SMALL.replace(
+    rows=16,
+    vector_lanes=8,
+    scratchpad_words=2048,
+    scratchpad_banks=1,
+    accumulator_rows=256,
+)
 SPARSE = SMALL.replace(columns=8, sparsity=4)
 PACKED = SMALL.replace(pe="packed")
 #: The samples: machines, and the part of each to synthesise; none for all of it.
@@ -120,6 +128,8 @@ SAMPLES: list[tuple[MachineConfig, str | None]] = [
     (PRESETS["ulx3s_sdram"], "sdram"),
     (WIDE, "reader"),
     (WIDE, "vector"),
+    (ONE_LANE, "vector"),
+    (TALL, "streamer"),
     (WIDE, "scratchpad"),
     (WIDE, "router"),
     (WIDE, "requantiser"),

@@ -97,7 +97,7 @@ def test_machines_that_were_synthesised(kind):
         # Of a machine that none of the samples is.
         table = fit_estimates.without(sample.config)
         guess = fit_estimates.total(sample.config, kind, table, sample.parts)
-        assert guess == pytest.approx(there, rel=0.15)
+        assert guess == pytest.approx(there, rel=ERROR)
 
 
 def test_carries_are_counted_as_placed():
