@@ -51,16 +51,12 @@ class Family:
         Files of models that come with Yosys.
     own : tuple of str
         Files in `models`.
-    before, after : str
-        What Yosys does before synthesis and after it.
     """
 
     command: str
     hooks: object
     vendor: tuple[str, ...]
     own: tuple[str, ...]
-    before: str = ""
-    after: str = ""
 
     @property
     def models(self) -> str:
@@ -73,11 +69,6 @@ class Family:
         return "\n".join([text, *((MODELS / name).read_text() for name in (*self.own, "fault.v"))])
 
 
-#: Where it looks for products, Yosys takes the registers out of multipliers that a hook made.
-_HIDE_MULTIPLIERS = (
-    "read_verilog -lib +/ice40/cells_sim.v\n"
-    "copy SB_MAC16 HIDDEN_MAC16\nchtype -set HIDDEN_MAC16 t:SB_MAC16"
-)
 _ECP5 = ("common_sim.vh", "ccu2c_sim.vh", "cells_ff.vh", "cells_io.vh", "cells_sim.v")
 FAMILIES = {
     "ecp5": Family(
@@ -91,8 +82,6 @@ FAMILIES = {
         ICE40Cells(),
         ("ice40/cells_sim.v",),
         (),
-        _HIDE_MULTIPLIERS,
-        "chtype -set SB_MAC16 t:HIDDEN_MAC16",
     ),
     "gowin": Family(
         f"synth_gowin {GW2AR18.flow.overrides['synth_opts']} -noiopads",
@@ -154,8 +143,8 @@ def synthesise(
     """
     text = rtlil.convert(design, name="top", emit_src=False, platform=family.hooks)
     script = (
-        f"read_rtlil top.il\n{script}\n{HIDE_ELEMENTS}\n{family.before}\n"
-        f"{family.command} -top top\n{family.after}\nwrite_json top.json\n"
+        f"read_rtlil top.il\n{script}\n{HIDE_ELEMENTS}\n"
+        f"{family.command} -top top\nwrite_json top.json\n"
     )
     inputs = [text, script, tool_version("yosys"), name, f"{faults}"]
     digest = _digest([*inputs, inspect.getsource(_insert_faults)])
