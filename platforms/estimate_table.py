@@ -1,6 +1,6 @@
 """What one of each feature of a part takes of an ECP5; see `celosia.platforms.estimate`.
 
-Written by scripts/fit_estimates.py from 13 samples, with
+Written by scripts/fit_estimates.py from 18 samples, with
 Yosys 0.70.
 """
 
@@ -16,20 +16,20 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (554.066,),
     },
     "accumulators": {
-        "luts": (8.753, 1.1538, 0),
-        "flip_flops": (120.948, 1.0465, 0),
+        "luts": (8.753, 1.1538, 315.576),
+        "flip_flops": (120.948, 1.0465, 102.715),
     },
     "router": {
         "luts": (741.405, 518.717, 0),
         "flip_flops": (1210.17, 376.354, 16.75),
     },
     "loader": {
-        "luts": (95.6667, 96.8333, 10.8333, 0, 0, 0),
-        "flip_flops": (0, 26.8583, 19.0708, 0, 0),
+        "luts": (95.6667, 96.8333, 10.8333, 48.25, 0, 0),
+        "flip_flops": (0, 26.8583, 19.0708, 20.0708, 0),
     },
     "streamer": {
-        "luts": (307.184, 82.1238, 0),
-        "flip_flops": (132.278, 49.5424, 0),
+        "luts": (261.887, 87.753, 25.6439),
+        "flip_flops": (130.766, 44.5822, 1.7674),
     },
     "probabilities": {
         "luts": (4.0179,),
@@ -48,12 +48,12 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (1516.49, 106.811, 830.538),
     },
     "load": {
-        "luts": (603.748, 2.5783, 0),
-        "flip_flops": (440.313, 14.7929, 0),
+        "luts": (391.122, 2.5783, 53.1565),
+        "flip_flops": (422.848, 13.1133, 0),
     },
     "store": {
-        "luts": (692.864, 2.5085, 0),
-        "flip_flops": (279.629, 0.3357, 0),
+        "luts": (535.795, 2.5085, 39.2671),
+        "flip_flops": (279.551, 0.3355, 0),
     },
     "reader": {
         "luts": (1236.87, 78.2664),

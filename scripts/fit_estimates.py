@@ -132,8 +132,13 @@ SAMPLES: list[tuple[MachineConfig, str | None]] = [
     (TALL, "streamer"),
     (WIDE, "scratchpad"),
     (WIDE, "router"),
+    (WIDE, "load"),
+    (WIDE, "store"),
     (WIDE, "requantiser"),
     (PACKED, "array"),
+    (PACKED, "accumulators"),
+    (SPARSE, "streamer"),
+    (PACKED, "loader"),
     (SPARSE, "array"),
 ]
 
