@@ -6,8 +6,9 @@ import pytest
 from amaranth.sim import Simulator
 from numpy.testing import assert_array_equal
 
+from celosia.array_map import ROW, SUMS, SWAP, WEIGHTS
 from celosia.config import PRESETS
-from celosia.platforms.lone_array import ROW, SUMS, SWAP, WEIGHTS, LoneArray
+from celosia.platforms.lone_array import LoneArray
 
 
 def words(elements):

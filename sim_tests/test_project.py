@@ -15,6 +15,7 @@ FOLDERS = {"celosia": "celosia", **SETUPTOOLS["package-dir"]}
 #: What each part of the package may import of the rest. A part may always import itself.
 ARROWS = {
     "celosia.errors": set(),
+    "celosia.array_map": set(),
     "celosia.atomic": {"errors"},
     "celosia.sdram_part": {"errors"},
     "celosia.config": {"errors", "sdram_part"},
@@ -28,9 +29,11 @@ ARROWS = {
     },
     "celosia.cores": {"config", "errors"},
     "celosia.rtl": {"config", "cores", "errors", "isa", "sdram_part"},
-    "celosia.platforms": {"config", "cores", "errors", "isa", "rtl", "sdram_part"},
+    "celosia.platforms": {
+        *("array_map", "config", "cores", "errors", "isa", "rtl", "sdram_part"),
+    },
     "celosia.runtime": {
-        *("arguments", "atomic", "compiler", "config", "cores"),
+        *("arguments", "array_map", "atomic", "compiler", "config", "cores"),
         *("errors", "golden", "isa", "rtl", "sdram_part", "tiles"),
     },
 }
@@ -38,6 +41,7 @@ ARROWS = {
 #: Parts that are arithmetic and text: they run where no hardware description is installed.
 WITHOUT_AMARANTH = {
     "celosia.errors",
+    "celosia.array_map",
     "celosia.sdram_part",
     "celosia.atomic",
     "celosia.config",

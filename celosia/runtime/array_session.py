@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from celosia.array_map import ROW, SUMS, SWAP, WEIGHTS
 from celosia.errors import DeviceError
-from celosia.platforms.lone_array import ROW, SUMS, SWAP, WEIGHTS
 from celosia.runtime.link import SerialLink
 
 __all__ = ["ArraySession", "compare_products"]
