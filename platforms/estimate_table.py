@@ -1,6 +1,6 @@
 """What one of each feature of a part takes of an ECP5; see `celosia.platforms.estimate`.
 
-Written by scripts/fit_estimates.py from 18 samples, with
+Written by scripts/fit_estimates.py from 19 samples, with
 Yosys 0.70.
 """
 
@@ -64,8 +64,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "flip_flops": (349, 0),
     },
     "memory": {
-        "luts": (442.099, 0),
-        "flip_flops": (106.662, 0),
+        "luts": (83.1987, 89.7252),
+        "flip_flops": (77.325, 7.3344),
     },
     "sdram": {
         "luts": (766, 0),

@@ -134,6 +134,7 @@ SAMPLES: list[tuple[MachineConfig, str | None]] = [
     (WIDE, "router"),
     (WIDE, "load"),
     (WIDE, "store"),
+    (WIDE, "memory"),
     (WIDE, "requantiser"),
     (PACKED, "array"),
     (PACKED, "accumulators"),
