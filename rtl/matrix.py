@@ -178,8 +178,8 @@ class MatrixUnit(wiring.Component):
         connect(m, fork.rows, row_queue.i)
         connect(m, fork.drains, drain_queue.i)
         connect(m, fork.residuals, residual_queue.i)
-        # With one pass left, the tile of the next is loaded in time.
-        m.d.comb += walker.hungry.eq(row_queue.level <= 1)
+        # With one pass left, the tile of the next is loaded in time. One may be on its way.
+        m.d.comb += walker.hungry.eq(row_queue.level + fork.rows.valid <= 1)
 
         # Tiles to the array.
         m.d.comb += [
