@@ -193,7 +193,9 @@ class SystolicArray(wiring.Component):
         for row in range(rows):
             if row > 0:
                 enables = delayed(m, enables, 1, f"enables_{row}", reset_less=False)
-                swap = delayed(m, swap, 1, f"swap_{row}", reset_less=False)
+                # As in the elements, without a reset: those of a diagonal then become one register,
+                # and the multipliers of a block have no more enables than it can have.
+                swap = delayed(m, swap, 1, f"swap_{row}")
                 mode = None if mode is None else delayed(m, mode, 1, f"mode_{row}")
             enabled, passed_swap = enables, swap
             loaded = delayed(m, self.load.data[row], row, f"weight_{row}")
@@ -207,7 +209,7 @@ class SystolicArray(wiring.Component):
                 # An element works a cycle behind its selector.
                 weight = delayed(m, weight, 1, f"late_code_{row}")
                 enabled = delayed(m, enables, 1, f"late_enables_{row}", reset_less=False)
-                passed_swap = delayed(m, swap, 1, f"late_swap_{row}", reset_less=False)
+                passed_swap = delayed(m, swap, 1, f"late_swap_{row}")
             widths = [sum_width(partial, row + 1) for partial in partials]
             for column in range(columns):
                 pe = element(*map(len, sums[column]), *widths)

@@ -2,6 +2,7 @@
 """ECP5 cells: the benches of the cores again, on netlists that synthesis made of these cells."""
 
 import importlib.util
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_array_netlist(tmp_path):
     # Nothing but the decoder of the column, the enable of `swap` and the adders is logic.
     assert cells["LUT4"] == config.columns + 1
     assert cells["CCU2C"] == config.columns * (9 + 9 + 9)
+    # The swaps of a diagonal are one enable: a block of four multipliers can have no more.
+    netlist = json.loads((tmp_path / "top.json").read_text())
+    elements = [
+        cell for cell in netlist["modules"]["top"]["cells"].values() if cell["type"] == "MULT18X18D"
+    ]
+    enables = {tuple(cell["connections"]["CE1"]) for cell in elements}
+    assert len(enables) == config.rows + config.columns - 1
 
 
 def test_operands_must_fit_the_cell():
