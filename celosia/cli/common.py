@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from celosia.atomic import atomic_write
+from celosia.config import PRESETS
 
 __all__ = [
     "ConfigOption",
@@ -35,7 +36,7 @@ ConfigOption = Annotated[
         "-c",
         "--config",
         metavar="CONFIG",
-        help="Name of a preset (tiny, small, ulx3s, bench), or a TOML file with parameters; "
+        help=f"Name of a preset ({', '.join(PRESETS)}), or a TOML file with parameters; "
         '`base = "PRESET"` in the file starts from a preset.',
     ),
 ]
