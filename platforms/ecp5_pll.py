@@ -7,7 +7,7 @@ from itertools import product
 from amaranth import ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 
-from celosia.errors import ConfigError
+from celosia.platforms.pll import check_within, nearest, within
 
 __all__ = ["ECP5Clock", "PLLSettings", "solve_pll"]
 
@@ -18,8 +18,6 @@ _OSCILLATOR = (400, 800)
 _OUTPUT = (3.125, 400)
 #: Largest divisors of reference, feedback and output.
 _MOST_REFERENCE, _MOST_FEEDBACK, _MOST_OUTPUT = 128, 80, 128
-#: An oscillator in the middle of its range has the least jitter.
-_BEST_OSCILLATOR = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +53,6 @@ class PLLSettings:
         return round(3 * self.output_divisor / 4)
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
 def _settings(reference: float, frequency: float) -> Iterator[PLLSettings]:
     """Yield what is within all limits; of the output's divisors only the best ones."""
     divisors = product(
@@ -69,13 +63,13 @@ def _settings(reference: float, frequency: float) -> Iterator[PLLSettings]:
         loop = detector * feedback_divisor
         oscillator = loop * loop_divisor
         if not (
-            _within(detector, _DETECTOR)
-            and _within(loop, _OUTPUT)
-            and _within(oscillator, _OSCILLATOR)
+            within(detector, _DETECTOR)
+            and within(loop, _OUTPUT)
+            and within(oscillator, _OSCILLATOR)
         ):
             continue
         output_divisor = min(max(round(oscillator / frequency), 1), _MOST_OUTPUT)
-        if _within(oscillator / output_divisor, _OUTPUT):
+        if within(oscillator / output_divisor, _OUTPUT):
             yield PLLSettings(
                 reference=reference,
                 reference_divisor=reference_divisor,
@@ -88,30 +82,16 @@ def _settings(reference: float, frequency: float) -> Iterator[PLLSettings]:
 def solve_pll(reference: float, frequency: float) -> PLLSettings:
     """Return the settings that make `frequency` of `reference`, both in MHz.
 
-    Of the nearest ones, those with the fastest phase detector count, and of these those with the
-    oscillator nearest to the middle of its range. At 25 MHz all are within 0.3 % of `frequency`.
+    See `celosia.platforms.pll.nearest`. At 25 MHz all are within 0.3 % of `frequency`.
 
     Raises
     ------
     ConfigError
         If a frequency is out of range.
     """
-    for name, value, limits in (
-        ("reference clock", reference, _INPUT),
-        ("clock", frequency, _OUTPUT),
-    ):
-        if not _within(value, limits):
-            raise ConfigError(
-                f"{name} must be between {limits[0]:g} and {limits[1]:g} MHz, not {value:g}"
-            )
-    return min(
-        _settings(reference, frequency),
-        key=lambda s: (
-            round(abs(s.output - frequency), 6),
-            s.reference_divisor,
-            abs(s.oscillator - _BEST_OSCILLATOR),
-        ),
-    )
+    check_within("reference clock", reference, _INPUT)
+    check_within("clock", frequency, _OUTPUT)
+    return nearest(_settings(reference, frequency), frequency, sum(_OSCILLATOR) / 2)
 
 
 class ECP5Clock(Elaboratable):

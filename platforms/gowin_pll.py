@@ -7,7 +7,7 @@ from itertools import product
 from amaranth import ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 
-from celosia.errors import ConfigError
+from celosia.platforms.pll import check_within, nearest, within
 
 __all__ = ["GowinClock", "PLLLimits", "PLLSettings", "solve_pll"]
 
@@ -50,10 +50,6 @@ class PLLSettings:
         return self.output * self.output_divisor
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
 def _settings(reference: float, limits: PLLLimits) -> Iterator[PLLSettings]:
     """Yield what is within all limits."""
     divisors = product(range(1, _MOST_REFERENCE + 1), range(1, _MOST_FEEDBACK + 1), _OUTPUTS)
@@ -65,9 +61,9 @@ def _settings(reference: float, limits: PLLLimits) -> Iterator[PLLSettings]:
             output_divisor=output_divisor,
         )
         if (
-            _within(settings.detector, limits.detector)
-            and _within(settings.oscillator, limits.oscillator)
-            and _within(settings.output, limits.output)
+            within(settings.detector, limits.detector)
+            and within(settings.oscillator, limits.oscillator)
+            and within(settings.output, limits.output)
         ):
             yield settings
 
@@ -75,29 +71,16 @@ def _settings(reference: float, limits: PLLLimits) -> Iterator[PLLSettings]:
 def solve_pll(reference: float, frequency: float, limits: PLLLimits) -> PLLSettings:
     """Return the settings that make `frequency` of `reference`, both in MHz.
 
-    Of the nearest ones, those with the fastest phase detector count, and of these those with the
-    oscillator nearest to the middle of its range.
+    See `celosia.platforms.pll.nearest`.
 
     Raises
     ------
     ConfigError
         If a frequency is out of range.
     """
-    for name, value, (least, most) in (
-        ("reference clock", reference, limits.detector),
-        ("clock", frequency, limits.output),
-    ):
-        if not least <= value <= most:
-            raise ConfigError(f"{name} must be between {least:g} and {most:g} MHz, not {value:g}")
-    middle = sum(limits.oscillator) / 2
-    return min(
-        _settings(reference, limits),
-        key=lambda s: (
-            round(abs(s.output - frequency), 6),
-            s.reference_divisor,
-            abs(s.oscillator - middle),
-        ),
-    )
+    check_within("reference clock", reference, limits.detector)
+    check_within("clock", frequency, limits.output)
+    return nearest(_settings(reference, limits), frequency, sum(limits.oscillator) / 2)
 
 
 class GowinClock(Elaboratable):

@@ -8,7 +8,7 @@ from typing import Any
 from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
 from amaranth.lib.cdc import ResetSynchronizer
 
-from celosia.errors import ConfigError
+from celosia.platforms.pll import check_within, nearest, within
 
 __all__ = ["ICE40Clock", "PLLSettings", "solve_pll"]
 
@@ -54,10 +54,6 @@ class PLLSettings:
         return 1 + sum(self.detector >= limit for limit in _FILTERS[:-1])
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
 def _settings(reference: float) -> Iterator[PLLSettings]:
     """Yield what is within all limits."""
     divisors = product(range(1, _MOST_REFERENCE + 1), range(1, _MOST_FEEDBACK + 1), _OUTPUT_LOGS)
@@ -69,9 +65,9 @@ def _settings(reference: float) -> Iterator[PLLSettings]:
             output_log=output_log,
         )
         if (
-            _within(settings.detector, _DETECTOR)
-            and _within(settings.oscillator, _OSCILLATOR)
-            and _within(settings.output, _OUTPUT)
+            within(settings.detector, _DETECTOR)
+            and within(settings.oscillator, _OSCILLATOR)
+            and within(settings.output, _OUTPUT)
         ):
             yield settings
 
@@ -79,25 +75,16 @@ def _settings(reference: float) -> Iterator[PLLSettings]:
 def solve_pll(reference: float, frequency: float) -> PLLSettings:
     """Return the settings that make `frequency` of `reference`, both in MHz.
 
-    Of the nearest ones, those with the fastest phase detector count.
+    See `celosia.platforms.pll.nearest`.
 
     Raises
     ------
     ConfigError
         If a frequency is out of range.
     """
-    for name, value, limits in (
-        ("reference clock", reference, _DETECTOR),
-        ("clock", frequency, _OUTPUT),
-    ):
-        if not _within(value, limits):
-            raise ConfigError(
-                f"{name} must be between {limits[0]:g} and {limits[1]:g} MHz, not {value:g}"
-            )
-    return min(
-        _settings(reference),
-        key=lambda s: (round(abs(s.output - frequency), 6), s.reference_divisor),
-    )
+    check_within("reference clock", reference, _DETECTOR)
+    check_within("clock", frequency, _OUTPUT)
+    return nearest(_settings(reference), frequency, sum(_OSCILLATOR) / 2)
 
 
 class ICE40Clock(Elaboratable):
