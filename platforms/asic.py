@@ -21,7 +21,7 @@ from celosia.platforms.asic_macros import Macro, extract_macros, macro_model
 from celosia.platforms.ecp5 import REMOVE_COLLISION_LOGIC
 from celosia.platforms.tools import run_tool
 
-__all__ = ["AsicResult", "find_liberty", "synthesize_asic"]
+__all__ = ["AsicResult", "find_liberty", "smallest_inverter", "synthesize_asic"]
 
 #: Where Debian's package qflow-tech-osu018 puts its cells.
 DEFAULT_LIBERTY = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
@@ -116,6 +116,10 @@ def synthesize_asic(
     progress("elaborating")
     (build / "top.il").write_text(rtlil.convert(design, name="top", ports=ports))
     shutil.copyfile(liberty, build / "cells.lib")
+    buffered = ""
+    if driver := smallest_inverter(liberty.read_text(errors="replace")):
+        (build / "drive.constr").write_text(f"set_driving_cell {driver}\n")
+        buffered = "-constr drive.constr"
     progress("finding memories")
     # Reads and writes of one word in one cycle are excluded where memories are large.
     _yosys(
@@ -135,7 +139,7 @@ def synthesize_asic(
         build,
         "mapping",
         "read_json macros.json\nsynth -top top -run coarse:check\n"
-        f"dfflibmap -liberty cells.lib\nabc -D {1000 * period:g} -liberty cells.lib\n"
+        f"dfflibmap -liberty cells.lib\nabc -D {1000 * period:g} -liberty cells.lib {buffered}\n"
         "setundef -zero\nopt_clean -purge\ntee -q -o area.json stat -json -liberty cells.lib\n"
         "flatten\nopt_clean -purge\nwrite_verilog -noattr -noexpr netlist.v\n"
         # OpenSTA takes no ports with a sign, and its power analysis ends at a constant.
@@ -148,6 +152,25 @@ def synthesize_asic(
         return AsicResult(**{**result, "warnings": [warning]})
     progress("analysing timing and power")
     return AsicResult(**result, **_analyse(build, period))
+
+
+def smallest_inverter(liberty: str) -> str | None:
+    """Return the name of the smallest inverter of a liberty file that says delays, if it has one.
+
+    Mapping takes it for what drives registers' outputs, which are inputs to it, and so gives nets
+    with many ends a tree of buffers. Registers are no weaker than the smallest inverter.
+    """
+    if "cell_rise" not in liberty:
+        return None
+    found = []
+    for cell in re.split(r"^\s*cell\s*\(", liberty, flags=re.MULTILINE)[1:]:
+        if re.search(r"dont_use\s*:\s*true", cell):
+            continue
+        functions = re.findall(r'function\s*:\s*"([^"]*)"', cell)
+        area = re.search(r"area\s*:\s*([\d.eE+-]+)", cell)
+        if area and len(functions) == 1 and re.fullmatch(r"\(?(!\s*\w+|\w+')\)?", functions[0]):
+            found.append((float(area[1]), cell.split(")")[0].strip(' "')))
+    return min(found)[1] if found else None
 
 
 def _yosys(build: Path, name: str, script: str) -> None:

@@ -2,10 +2,12 @@
 """Standard cells: the mapped netlist under the benches of the cores, memories as macros."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from amaranth import Module
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from harness import CACHE
@@ -15,7 +17,7 @@ from test_scratchpad import Memories
 from celosia.cli import app
 from celosia.config import PRESETS
 from celosia.cores.pe import ProcessingElement
-from celosia.platforms.asic import synthesize_asic
+from celosia.platforms.asic import smallest_inverter, synthesize_asic
 from celosia.platforms.asic_macros import Macro, macro_model
 from celosia.rtl.scratchpad import Scratchpad
 from celosia.runtime.verilator import build_simulation, run_simulation
@@ -78,6 +80,39 @@ def test_what_is_analysed_has_no_constants(tmp_path):
     assert "1'h" in (tmp_path / "netlist.v").read_text()
     analysed = (tmp_path / "sta.v").read_text()
     assert "1'h" not in analysed and "ZERO" in analysed
+
+
+class Broadcast(wiring.Component):
+    """A register that many gates read."""
+
+    def __init__(self):
+        super().__init__({"a": In(1), "b": In(300), "o": Out(300)})
+
+    def elaborate(self, platform):
+        m = Module()
+        chosen = Signal()
+        m.d.sync += [chosen.eq(self.a), self.o.eq(Mux(chosen, self.b, ~self.b))]
+        return m
+
+
+def test_nets_with_many_ends_are_trees_of_buffers(tmp_path):
+    synthesize_asic(Broadcast(), tmp_path, liberty=LIBERTY, period=10)
+    netlist = (tmp_path / "netlist.v").read_text()
+    ends = Counter(re.findall(r"\.[ABD]\((\\?\w+)\s*\)", netlist))
+    assert sum(ends.values()) > 600 and max(ends.values()) <= 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("", "", "INV"),
+        ("cell (INV) {\n    area : 1;", "cell (INV) {\n    area : 1; dont_use : true;", None),
+        ("A'", "(!A)", "INV"),
+        ("cell_rise", "rise", None),
+    ],
+)
+def test_the_smallest_inverter(old, new, name):
+    assert smallest_inverter(LIBERTY.read_text().replace(old, new)) == name
 
 
 def test_a_macro_says_what_it_is():
