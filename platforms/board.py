@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """Boards of all families, which a host reaches through a serial line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from amaranth import ClockDomain, ClockSignal, Elaboratable, Module, Signal
@@ -144,7 +144,9 @@ class Board:
         """Return the circuit that drives clock and reset of the domain `sync`."""
         raise NotImplementedError
 
-    def prepare_netlist(self, netlist: dict[str, Any], *, top: str) -> bool:
+    def prepare_netlist(
+        self, netlist: dict[str, Any], *, top: str, progress: Callable[[str], None]
+    ) -> bool:
         """Change a netlist of yosys before it is placed; say whether anything was changed."""
         return False
 

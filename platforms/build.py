@@ -93,7 +93,7 @@ def build_bitstream(
         run_tool("yosys", arguments["yosys"], folder, log=f"{_NAME}.rpt")
         netlist = folder / f"{_NAME}.{flow.netlist}"
         cells = json.loads(netlist.read_text())
-        if platform.prepare_netlist(cells, top=_NAME):
+        if platform.prepare_netlist(cells, top=_NAME, progress=progress):
             netlist.write_text(json.dumps(cells))
 
     inputs = [plan.digest().hex(), versions["yosys"], repr(platform.multiplier_sites)]

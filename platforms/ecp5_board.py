@@ -1,5 +1,6 @@
 """Boards with an ECP5."""
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth import Signal
@@ -47,10 +48,20 @@ class ECP5Board(ECP5Cells, Board):
         """Return an EHXPLLL."""
         return ECP5Clock(settings, clock, reset)
 
-    def prepare_netlist(self, netlist: dict[str, Any], *, top: str) -> bool:
-        """Give the multipliers of arrays their places."""
-        sites = self.multiplier_sites
-        return sites is not None and place_arrays(netlist, sites, top=top) > 0
+    def prepare_netlist(
+        self, netlist: dict[str, Any], *, top: str, progress: Callable[[str], None]
+    ) -> bool:
+        """Give the multipliers of arrays their places; tell of arrays for which there are none."""
+        if self.multiplier_sites is None:
+            return False
+        placed = place_arrays(netlist, self.multiplier_sites, top=top)
+        for array, count in placed.items():
+            if not count:
+                progress(
+                    f"{array.rstrip('.')}: its multipliers, or their enables, do not fit the "
+                    "chip's sites in lines; the placer looks for sites, which may take hours"
+                )
+        return any(placed.values())
 
 
 class Die25:

@@ -42,7 +42,9 @@ class MultiplierSites:
         ]
 
 
-def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = "top") -> int:
+def place_arrays(
+    netlist: dict[str, Any], sites: MultiplierSites, *, top: str = "top"
+) -> dict[str, int]:
     """Fix the multipliers of all arrays in a netlist of yosys, each array in lines of its own.
 
     The columns of an array are spread over as few lines as hold them, and its rows follow each
@@ -52,8 +54,8 @@ def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = 
 
     Returns
     -------
-    int
-        Multipliers placed.
+    dict
+        Multipliers placed of each array, by its path; 0 where it does not fit.
     """
     cells = netlist["modules"][top]["cells"]
     arrays: dict[str, dict[tuple[int, int], dict[str, Any]]] = defaultdict(dict)
@@ -63,8 +65,8 @@ def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = 
             place = int(element["row"]), int(element["column"])
             arrays[element["array"]][place] = cell
 
-    placed, first = 0, 0
-    for elements in arrays.values():
+    placed, first = dict.fromkeys(arrays, 0), 0
+    for array, elements in arrays.items():
         rows, columns = (1 + max(numbers) for numbers in zip(*elements, strict=True))
         columns_in_line = len(sites.line(0)) // rows
         least = -(-columns // columns_in_line) if columns_in_line else len(sites.lines) + 1
@@ -75,7 +77,7 @@ def place_arrays(netlist: dict[str, Any], sites: MultiplierSites, *, top: str = 
                     for cell, site in zip(line, sites.line(index), strict=False):
                         cell["attributes"]["BEL"] = site
                 first += count
-                placed += len(elements)
+                placed[array] = len(elements)
                 break
     return placed
 

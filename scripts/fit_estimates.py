@@ -210,9 +210,6 @@ def synthesise_machine(config: MachineConfig, folder: Path) -> dict[str, dict[st
     plan.extract(folder)
     commands = json.loads(plan.files["build_top.json"])["commands"]
     run_tool("yosys", commands[0][1:], folder, log="top.rpt")
-    netlist = json.loads((folder / "top.json").read_text())
-    if platform.prepare_netlist(netlist, top="top"):
-        (folder / "top.json").write_text(json.dumps(netlist))
     return count(folder / "top.json")
 
 

@@ -7,6 +7,9 @@ import pytest
 from celosia.platforms.boards import BOARDS, board
 from celosia.platforms.floorplan import MultiplierSites, place_arrays
 
+#: Path of the first array in the netlists here.
+ARRAY = "machine.array_0."
+
 
 def netlist(*sizes):
     """Return a netlist with arrays of these rows and columns, and another multiplier."""
@@ -51,7 +54,7 @@ def test_names_are_those_of_nextpnr():
 def test_sums_flow_between_neighbours(rows, columns, lines):
     sites = board("ulx3s-85f").multiplier_sites
     design = netlist((rows, columns))
-    assert place_arrays(design, sites) == rows * columns
+    assert place_arrays(design, sites) == {ARRAY: rows * columns}
     found = places(design)
     assert len(found) == len(set(found.values())) == rows * columns
     order = {site: (line, i) for line in range(3) for i, site in enumerate(sites.line(line))}
@@ -69,14 +72,14 @@ def test_sums_flow_between_neighbours(rows, columns, lines):
 def test_an_array_without_room_is_left_to_the_placer():
     sites = MultiplierSites((13,), (4, 13))
     design = netlist((4, 4))
-    assert place_arrays(design, sites) == 0
+    assert place_arrays(design, sites) == {ARRAY: 0}
     assert places(design) == {}
 
 
 def test_arrays_have_lines_of_their_own():
     sites = board("ulx3s-85f").multiplier_sites
     design = netlist((16, 3), (16, 6), (4, 4))
-    assert place_arrays(design, sites) == 16 * 9
+    assert list(place_arrays(design, sites).values()) == [16 * 3, 16 * 6, 0]
     lines = {(name.split(".")[1], site.split("/")[1]) for name, site in places(design).items()}
     assert lines == {("array_0", "Y10"), ("array_1", "Y34"), ("array_1", "Y58")}
 
@@ -96,7 +99,7 @@ def enabled(rows, columns, enable):
 def test_a_block_has_no_more_enables_than_it_can_have(rows, columns):
     sites = board("ulx3s-85f").multiplier_sites
     design = enabled(rows, columns, lambda row, column: row + column)
-    assert place_arrays(design, sites) == rows * columns
+    assert place_arrays(design, sites) == {ARRAY: rows * columns}
     order = {site: (line, i // 4) for line in range(3) for i, site in enumerate(sites.line(line))}
     blocks = {}
     for name, site in places(design).items():
@@ -107,5 +110,7 @@ def test_a_block_has_no_more_enables_than_it_can_have(rows, columns):
 
 def test_an_array_with_too_many_enables_is_left_to_the_placer():
     design = enabled(4, 4, lambda row, column: 4 * row + column)
-    assert place_arrays(design, board("ulx3s-85f").multiplier_sites) == 0
+    told = []
+    assert not board("ulx3s-85f").prepare_netlist(design, top="top", progress=told.append)
     assert places(design) == {}
+    assert len(told) == 1 and told[0].startswith("machine.array_0: its multipliers, or their")
