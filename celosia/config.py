@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from celosia.errors import ConfigError
+from celosia.flash_part import FLASH_PARTS, FlashPart
 from celosia.sdram_part import PARTS, SDRAMSettings
 
 __all__ = ["PRESETS", "MachineConfig", "load_config"]
@@ -56,18 +57,22 @@ class MachineConfig:
     parameter_entries: int = 256
     #: Elements that the vector unit handles each cycle.
     vector_lanes: int = 4
-    #: Where weights and activations live: "axi4" manager port, "on_chip" block RAM, or "sdram" at
-    #: the pins.
+    #: Where weights and activations live: "axi4" manager port, "on_chip" block RAM, "sdram" at the
+    #: pins, or "flash" at the pins for what is only read, on-chip block RAM for the rest.
     memory: str = "axi4"
     #: Bytes per memory beat.
     memory_width: int = 8
-    #: Size of the on-chip memory; 0 with any other.
+    #: Size of the memory on the chip; 0 where there is none.
     on_chip_bytes: int = 0
     #: With "sdram": the part, by its name in `celosia.sdram_part.PARTS`; the machine's clock in
     #: MHz; and the cycles that the pins add to the CAS latency (see `celosia.rtl.sdram`).
     sdram_part: str = ""
     sdram_mhz: int = 0
     sdram_round_trip: int = 0
+    #: With "flash": the part, by its name in `celosia.flash_part.FLASH_PARTS`; and where in it the
+    #: machine's memory begins, behind the bitstream, in bytes.
+    flash_part: str = ""
+    flash_offset: int = 0
     #: Read bursts that may be under way at once.
     outstanding_reads: int = 8
     #: Cycles a memory request may take before the machine stops with a fault.
@@ -110,16 +115,27 @@ class MachineConfig:
             )
 
     def _check_relations(self) -> None:
-        if self.memory not in ("axi4", "on_chip", "sdram"):
+        if self.memory not in ("axi4", "on_chip", "sdram", "flash"):
             raise ConfigError(
-                f'{self._label}: memory must be "axi4", "on_chip" or "sdram", not {self.memory!r}'
+                f'{self._label}: memory must be "axi4", "on_chip", "sdram" or "flash", '
+                f"not {self.memory!r}"
             )
-        if (self.memory == "on_chip") != (self.on_chip_bytes > 0):
+        if (self.memory in ("on_chip", "flash")) != (self.on_chip_bytes > 0):
             raise ConfigError(
-                f"{self._label}: on_chip_bytes must be positive with on_chip memory and 0 with any "
-                f"other, not {self.on_chip_bytes}; set memory or on_chip_bytes"
+                f"{self._label}: on_chip_bytes must be positive with on_chip and flash memory and "
+                f"0 with any other, not {self.on_chip_bytes}; set memory or on_chip_bytes"
             )
-        self._check_sdram()
+        for kind, names in (("sdram", _SDRAM), ("flash", _FLASH)):
+            for name in names if self.memory != kind else ():
+                if value := getattr(self, name):
+                    raise ConfigError(
+                        f"{self._label}: {name} is for {kind} memory, not {self.memory}; set "
+                        f"memory or leave out {name} ({value!r})"
+                    )
+        if self.memory == "sdram":
+            self._check_sdram()
+        if self.memory == "flash":
+            self._check_flash()
         if self.on_chip_bytes % self.memory_width:
             raise ConfigError(
                 f"{self._label}: on_chip_bytes must be a multiple of memory_width "
@@ -142,14 +158,6 @@ class MachineConfig:
             )
 
     def _check_sdram(self) -> None:
-        if self.memory != "sdram":
-            for name in _SDRAM:
-                if value := getattr(self, name):
-                    raise ConfigError(
-                        f"{self._label}: {name} is for sdram memory, not {self.memory}; set memory "
-                        f"or leave out {name} ({value!r})"
-                    )
-            return
         if self.sdram_part not in PARTS:
             raise ConfigError(
                 f"{self._label}: sdram_part must be one of {', '.join(PARTS)}, "
@@ -171,6 +179,43 @@ class MachineConfig:
                 f"what the SDRAM takes to power up, not {self.watchdog_cycles}"
             )
 
+    def _check_flash(self) -> None:
+        if self.flash_part not in FLASH_PARTS:
+            raise ConfigError(
+                f"{self._label}: flash_part must be one of {', '.join(FLASH_PARTS)}, "
+                f"not {self.flash_part!r}"
+            )
+        part = self.flash
+        # Bursts end at these multiples, so that each lies in one memory; sectors are erased whole.
+        for name, unit, low, high in (
+            ("on_chip_bytes", 4096, 4096, 1 << 24),
+            ("flash_offset", 1 << 16, 0, part.bytes - (1 << 16)),
+        ):
+            value = getattr(self, name)
+            if value % unit or not low <= value <= high:
+                raise ConfigError(
+                    f"{self._label}: {name} must be a multiple of {unit} between {low} and {high} "
+                    f"with flash memory, not {value}"
+                )
+        if self.watchdog_cycles < 2 * part.start_cycles:
+            raise ConfigError(
+                f"{self._label}: watchdog_cycles must be at least {2 * part.start_cycles}, twice "
+                f"what the flash takes to start, not {self.watchdog_cycles}"
+            )
+
+    @property
+    def flash(self) -> FlashPart:
+        """The flash; only with "flash" memory."""
+        return FLASH_PARTS[self.flash_part]
+
+    @property
+    def flash_base(self) -> int:
+        """First address of the flash, behind the memory on the chip; 0 if there is none.
+
+        All that a program only reads lies from here on.
+        """
+        return self.on_chip_bytes if self.memory == "flash" else 0
+
     @property
     def sdram_settings(self) -> SDRAMSettings:
         """The SDRAM at the machine's clock; only with "sdram" memory."""
@@ -179,6 +224,8 @@ class MachineConfig:
     @property
     def memory_bytes(self) -> int:
         """Size of the memory that belongs to the machine; 0 with "axi4"."""
+        if self.memory == "flash":
+            return self.on_chip_bytes + self.flash.bytes - self.flash_offset
         return self.sdram_settings.bytes if self.memory == "sdram" else self.on_chip_bytes
 
     @property
@@ -290,9 +337,11 @@ class MachineConfig:
     def digest(self) -> bytes:
         """Return 4 bytes that identify the machine a program was made for.
 
-        All parameters but the name take part, those of the SDRAM where there is one.
+        All parameters but the name take part, those of SDRAM and flash where there is one.
         """
-        without = {"name"} if self.memory == "sdram" else {"name", *_SDRAM}
+        without = {"name"}
+        without.update(() if self.memory == "sdram" else _SDRAM)
+        without.update(() if self.memory == "flash" else _FLASH)
         text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k not in without)
         return sha256(text.encode()).digest()[:4]
 
@@ -308,6 +357,8 @@ def _check_known(label: str, values: dict[str, object]) -> None:
 
 #: Parameters of SDRAM alone.
 _SDRAM = ("sdram_part", "sdram_mhz", "sdram_round_trip")
+#: Parameters of flash alone.
+_FLASH = ("flash_part", "flash_offset")
 
 _KINDS = {int: "an integer", str: "a string"}
 
@@ -326,6 +377,7 @@ _RANGES = [
     ("on_chip_bytes", 0, 1 << 24),
     ("sdram_mhz", 0, 200),
     ("sdram_round_trip", -1, 3),
+    ("flash_offset", 0, 1 << 24),
     ("outstanding_reads", 1, 32),
     ("watchdog_cycles", 100, (1 << 31) - 1),
 ]
@@ -342,6 +394,18 @@ _POWERS_OF_TWO = [
     "vector_lanes",
     "memory_width",
 ]
+
+_TINY = MachineConfig(
+    name="tiny",
+    rows=4,
+    columns=4,
+    scratchpad_words=2048,
+    accumulator_rows=64,
+    attention_rows=32,
+    memory="on_chip",
+    memory_width=4,
+    on_chip_bytes=1 << 17,
+)
 
 _ULX3S = MachineConfig(
     name="ulx3s",
@@ -374,17 +438,7 @@ _BENCH = MachineConfig(
 PRESETS = {
     config.name: config
     for config in [
-        MachineConfig(
-            name="tiny",
-            rows=4,
-            columns=4,
-            scratchpad_words=2048,
-            accumulator_rows=64,
-            attention_rows=32,
-            memory="on_chip",
-            memory_width=4,
-            on_chip_bytes=1 << 17,
-        ),
+        _TINY,
         MachineConfig(
             name="small",
             rows=8,
@@ -404,6 +458,14 @@ PRESETS = {
             sdram_part="16Mx16",
             sdram_mhz=75,
             sdram_round_trip=2,
+        ),
+        # Weights and program lie in the flash that the board has for its bitstream.
+        _TINY.replace(
+            name="tiny_flash",
+            memory="flash",
+            on_chip_bytes=1 << 16,
+            flash_part="IS25LP128",
+            flash_offset=1 << 22,
         ),
         _BENCH,
         # Weights of 4 and 8 bits, dense or 2:4, layer by layer.

@@ -57,7 +57,8 @@ def _fingerprint(config: MachineConfig) -> str:
     """Return the hash of everything that the Verilog depends on."""
     parts = [repr(sorted(config.to_dict().items())), importlib.metadata.version("amaranth")]
     sources = [Path(isa.__file__), Path(__file__)]
-    sources += [Path(isa.__file__).with_name(name) for name in ("config.py", "sdram_part.py")]
+    names = ("config.py", "flash_part.py", "sdram_part.py")
+    sources += [Path(isa.__file__).with_name(name) for name in names]
     for name in ("celosia.cores", "celosia.rtl"):
         folder = Path(next(iter(importlib.import_module(name).__path__)))
         sources += sorted(folder.glob("*.py"))

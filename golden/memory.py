@@ -33,13 +33,16 @@ class Window:
         The memory; written in place.
     beat : int
         Bytes that one memory access moves.
+    fixed : int
+        First address that cannot be written; 0 if all can.
     """
 
-    def __init__(self, data: bytearray | ByteArray, beat: int) -> None:
+    def __init__(self, data: bytearray | ByteArray, beat: int, fixed: int = 0) -> None:
         self.bytes = np.frombuffer(data, np.uint8) if isinstance(data, bytearray) else data
         if self.bytes.dtype != np.uint8 or self.bytes.ndim != 1:
             raise TypeError("memory must be a bytearray or a one-dimensional array of uint8")
         self.beat = beat
+        self.fixed = fixed or len(self.bytes)
 
     def read(self, address: int, size: int, *, rows: int = 1, pitch: int = 0) -> ByteArray:
         """Return `rows` runs of `size` bytes, each `pitch` bytes after the one before.
@@ -59,9 +62,18 @@ class Window:
         return self.bytes[self._index(address, size, rows, pitch)]
 
     def write(self, address: int, values: ByteArray, *, pitch: int = 0, first: int = 0) -> None:
-        """Write rows of bytes, each from its byte `first` on; with 0, the inverse of `read`."""
+        """Write rows of bytes, each from its byte `first` on; with 0, the inverse of `read`.
+
+        Raises
+        ------
+        Fault
+            If a beat of it lies outside, or where nothing can be written.
+        """
         rows, size = values.shape
-        self.bytes[self._index(address, first + size, rows, pitch)[:, first:]] = values
+        places = self._index(address, first + size, rows, pitch)[:, first:]
+        if address + (rows - 1) * pitch + first + size > self.fixed:
+            raise Fault(Cause.MEMORY_ERROR)
+        self.bytes[places] = values
 
     def _index(self, address: int, size: int, rows: int, pitch: int) -> IntArray:
         self._check(address, size, rows, pitch)
@@ -233,7 +245,7 @@ class MachineState:
         """Return the state after power-on: all zero but the memory itself."""
         return cls(
             config,
-            Window(memory, config.memory_width),
+            Window(memory, config.memory_width, config.flash_base),
             Scratchpad(config),
             np.zeros((config.parameter_entries, 3), np.int64),
             np.zeros((256, 2), np.int64),

@@ -10,6 +10,8 @@ from celosia.rtl.axi import AXI4, AXI4Lite, connect_halves
 from celosia.rtl.control import RunControl
 from celosia.rtl.counters import Counters
 from celosia.rtl.exponents import ExponentFile
+from celosia.rtl.flash import FlashPins
+from celosia.rtl.flash_memory import FlashMemory
 from celosia.rtl.load import LoadUnit
 from celosia.rtl.matrix import MatrixUnit
 from celosia.rtl.memory_reader import MemoryReader
@@ -52,6 +54,8 @@ class Accelerator(wiring.Component):
         External memory, if the configuration has it.
     sdram : Out(SDRAMPins(config.sdram_settings))
         An SDRAM, if the configuration has it.
+    flash : Out(FlashPins())
+        A flash, if the configuration has it.
     interrupt : Out(1)
         The last run has ended, well or not.
     trace : Out(Trace())
@@ -65,6 +69,8 @@ class Accelerator(wiring.Component):
             ports["m_axi"] = Out(AXI4(config))
         if config.memory == "sdram":
             ports["sdram"] = Out(SDRAMPins(config.sdram_settings))
+        if config.memory == "flash":
+            ports["flash"] = Out(FlashPins())
         super().__init__(ports)
 
     def elaborate(self, platform) -> Module:
@@ -149,7 +155,7 @@ class Accelerator(wiring.Component):
         return m
 
     def _connect_memory(self, m: Module, reader, writer, registers) -> None:
-        """Connect the AXI4 port, memory on the chip, or an SDRAM."""
+        """Connect the AXI4 port, memory on the chip, an SDRAM, or a flash."""
         if self.config.memory == "axi4":
             connect_halves(m, reader.bus, writer.bus, self.m_axi)
             return
@@ -157,6 +163,9 @@ class Accelerator(wiring.Component):
             settings, round_trip = self.config.sdram_settings, self.config.sdram_round_trip
             memory = SDRAMMemory(self.config, settings, round_trip=round_trip)
             connect(m, memory.pins, flipped(self.sdram))
+        elif self.config.memory == "flash":
+            memory = FlashMemory(self.config)
+            connect(m, memory.pins, flipped(self.flash))
         else:
             memory = OnChipMemory(self.config)
         m.submodules.memory = memory

@@ -44,7 +44,7 @@ TARGET = 3.0
 def _error(name: str, program: Program, cycles: int, timing: tuple[int, int]) -> float:
     """Print one comparison; return the error in percent."""
     config = program.config
-    code = disassemble(program.image[program.entry :])
+    code = disassemble(program.code)
     found = predict(code, config, memory_timing(config, *timing), entry=program.entry)
     error = 100 * (found.cycles - cycles) / cycles
     memory = "" if config.memory == "on_chip" else f", latency {timing[0]}, {timing[1]}/256 beats"

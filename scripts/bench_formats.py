@@ -59,7 +59,7 @@ def predict_cycles(program: Program, bandwidth: int) -> int | None:
     """Return what the cycle model says, with memory at full speed."""
     if bandwidth != 256:
         return None
-    return predict(disassemble(program.image[program.entry :]), CONFIG).cycles
+    return predict(disassemble(program.code), CONFIG).cycles
 
 
 def weight_bytes(program: Program) -> int:

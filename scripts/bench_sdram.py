@@ -37,7 +37,7 @@ def _run(tokens: int) -> dict[str, object]:
     found = require_equal(program, GoldenDevice(CONFIG).run(program, [inputs]), batch)
     counters = batch.runs[0].counters
     cycles, spent = counters["cycles"], session.report["sdram"]
-    code = disassemble(program.image[program.entry :])
+    code = disassemble(program.code)
     return {
         "tokens": tokens,
         "clock_mhz": CONFIG.sdram_mhz,

@@ -12,10 +12,11 @@ WINDOW = 3
 
 
 def load(program):
-    """The window with the image in it, and nothing but noise behind that."""
+    """The window with the image in it, and nothing but noise elsewhere."""
     size = max(section.address + section.bytes for section in program.sections)
     memory = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
+    end = program.base + len(program.image)
+    memory[program.base : end] = np.frombuffer(program.image, np.uint8)
     return memory
 
 

@@ -35,7 +35,7 @@ def test_frozen():
 
 @pytest.mark.parametrize("field", [f.name for f in fields(MachineConfig)])
 def test_kinds(field):
-    if field in ("name", "memory", "pe", "sdram_part"):
+    if field in ("name", "memory", "pe", "sdram_part", "flash_part"):
         with pytest.raises(ConfigError, match=f"{field} must be a string, not 3$"):
             TINY.replace(**{field: 3})
     else:
@@ -58,6 +58,7 @@ RANGES = {
     "memory_width": (4, 64),
     "on_chip_bytes": (0, 1 << 24),
     "sdram_mhz": (0, 200),
+    "flash_offset": (0, 1 << 24),
     "sdram_round_trip": (-1, 3),
     "outstanding_reads": (1, 32),
     "watchdog_cycles": (100, (1 << 31) - 1),
@@ -108,9 +109,12 @@ def test_powers_of_two(field):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"memory": "ddr"}, """memory must be "axi4", "on_chip" or "sdram", not 'ddr'$"""),
+        (
+            {"memory": "ddr"},
+            """memory must be "axi4", "on_chip", "sdram" or "flash", not 'ddr'$""",
+        ),
         ({"memory": "axi4"}, r"on_chip_bytes must be positive with on_chip .* not 131072; set"),
-        ({"on_chip_bytes": 0}, r"on_chip_bytes must be positive with on_chip memory .* not 0"),
+        ({"on_chip_bytes": 0}, r"on_chip_bytes must be positive with on_chip and flash .* not 0"),
         (
             {"on_chip_bytes": 130},
             r"on_chip_bytes must be a multiple of memory_width \(4\), not 130",

@@ -17,24 +17,25 @@ ARROWS = {
     "celosia.errors": set(),
     "celosia.array_map": set(),
     "celosia.atomic": {"errors"},
+    "celosia.flash_part": set(),
     "celosia.sdram_part": {"errors"},
-    "celosia.config": {"errors", "sdram_part"},
+    "celosia.config": {"errors", "flash_part", "sdram_part"},
     "celosia.isa": {"config", "errors"},
     "celosia.arguments": {"errors", "isa"},
     "celosia.tiles": {"config", "isa"},
     "celosia.golden": {"arguments", "config", "errors", "isa", "tiles"},
     "celosia.compiler": {
-        *("arguments", "atomic", "config", "errors"),
+        *("arguments", "atomic", "config", "errors", "flash_part"),
         *("golden", "isa", "sdram_part", "tiles"),
     },
     "celosia.cores": {"config", "errors"},
-    "celosia.rtl": {"config", "cores", "errors", "isa", "sdram_part"},
+    "celosia.rtl": {"config", "cores", "errors", "flash_part", "isa", "sdram_part"},
     "celosia.platforms": {
-        *("array_map", "config", "cores", "errors", "isa", "rtl", "sdram_part"),
+        *("array_map", "config", "cores", "errors", "flash_part", "isa", "rtl", "sdram_part"),
     },
     "celosia.runtime": {
         *("arguments", "array_map", "atomic", "compiler", "config", "cores"),
-        *("errors", "golden", "isa", "rtl", "sdram_part", "tiles"),
+        *("errors", "flash_part", "golden", "isa", "rtl", "sdram_part", "tiles"),
     },
 }
 
@@ -42,6 +43,7 @@ ARROWS = {
 WITHOUT_AMARANTH = {
     "celosia.errors",
     "celosia.array_map",
+    "celosia.flash_part",
     "celosia.sdram_part",
     "celosia.atomic",
     "celosia.config",

@@ -126,7 +126,7 @@ def compile_command(
         source = str(path.resolve()) if path.exists() else model
         replace(program, extra={**program.extra, "source": source}).save(out_dir)
     seconds = time.perf_counter() - begin
-    instructions = len(disassemble(program.image[program.entry :]))
+    instructions = len(disassemble(program.code))
     size = f"{program.tokens} tokens"
     if isinstance(graph, Decoder):
         shape = program.extra["shape"]

@@ -14,6 +14,7 @@ from celosia.cli.simulate import BandwidthOption, GeneratedOption, LatencyOption
 from celosia.cli.text import is_decoder
 from celosia.compiler.emit_decoder import decoder_shape
 from celosia.compiler.program import Program
+from celosia.flash_part import CYCLES_A_BYTE
 from celosia.isa import Unit
 from celosia.runtime.attribution import CAUSES
 from celosia.runtime.profile import Profile, layer_names, make_profile
@@ -69,7 +70,12 @@ def profile_program(
     with working("simulating"):
         run = device.run(program, [writes], arguments=arguments).runs[0]
     config = program.config
-    beats = {"axi4": bandwidth, "on_chip": 256, "sdram": 256 * WORD_BYTES // config.memory_width}
+    beats = {
+        "axi4": bandwidth,
+        "on_chip": 256,
+        "sdram": 256 * WORD_BYTES // config.memory_width,
+        "flash": 256 // CYCLES_A_BYTE // config.memory_width,
+    }
     return make_profile(program, run, arguments, bandwidth=beats[config.memory])
 
 

@@ -37,7 +37,7 @@ def emit_program(model: QuantisedEncoder, config: MachineConfig, tokens: int) ->
     found = schedule(placed, shape, config, memory, encoder.name)
 
     entry = memory.place("program", bytes(len(found.program) * INSTRUCTION_BYTES))
-    memory.image[entry:] = assemble([memory.linked(ins) for ins in found.program])
+    memory.fill(entry, assemble([memory.linked(ins) for ins in found.program]))
     return Program(
         config=config,
         model=encoder.name,

@@ -70,7 +70,7 @@ def emit_decoder(
         block=block,
     )
     entry = memory.place("program", bytes(len(found.program) * INSTRUCTION_BYTES))
-    memory.image[entry:] = assemble([memory.linked(ins) for ins in found.program])
+    memory.fill(entry, assemble([memory.linked(ins) for ins in found.program]))
     rows, word = found.shape.block, config.word_bytes
     pitch = -(-decoder.hidden // config.lanes) * word
     return Program(

@@ -1,4 +1,4 @@
-"""Where things lie in memory: the image of constants, and free memory behind it."""
+"""Where things lie in memory: the image of constants, and free memory behind it or elsewhere."""
 
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ __all__ = [
     "parameter_bytes",
 ]
 
-#: Addresses from here on are relative to the free memory behind the image, until it is linked.
+#: Addresses from here on are relative to the free memory, until it is linked.
 FREE = 1 << 31
 #: Bytes of one parameter entry in memory.
 PARAMETER_BYTES = 8
@@ -70,7 +70,9 @@ class Matrix:
 
 
 class MemoryLayout:
-    """The memory image as it grows, and the free memory behind it.
+    """The memory image as it grows, and the free memory.
+
+    That lies behind the image; where the image lies in a flash, in the memory on the chip.
 
     Parameters
     ----------
@@ -88,10 +90,15 @@ class MemoryLayout:
         """Append a section of constants; return its address."""
         raw = data.tobytes() if isinstance(data, np.ndarray) else data
         self.image += bytes(-len(self.image) % ALIGNMENT)
-        address = len(self.image)
+        address = self.config.flash_base + len(self.image)
         self.sections.append(Section(name, address, len(raw)))
         self.image += raw
         return address
+
+    def fill(self, address: int, data: bytes) -> None:
+        """Write into a section of constants."""
+        place = address - self.config.flash_base
+        self.image[place : place + len(data)] = data
 
     def reserve(self, name: str, size: int) -> int:
         """Reserve free memory; return an address to be linked."""
@@ -116,7 +123,8 @@ class MemoryLayout:
         """Return the final address; the image must be complete."""
         if address < FREE:
             return address
-        return address - FREE + ceil_div(len(self.image), ALIGNMENT) * ALIGNMENT
+        behind = ceil_div(len(self.image), ALIGNMENT) * ALIGNMENT
+        return address - FREE + (0 if self.config.flash_base else behind)
 
     def linked(self, instruction: Instruction) -> Instruction:
         """Return an instruction with its final address."""
@@ -134,15 +142,32 @@ class MemoryLayout:
         ModelError
             If they do not fit the memory.
         """
-        size = self.link(FREE + self.free_size)
-        limit = self.config.memory_bytes or FREE
-        if size > limit:
-            raise ModelError(
-                f"{model}: weights, program and activations take {size} bytes of memory, but "
-                f"configuration {self.config.name!r} has {limit}; "
-                + ("raise on_chip_bytes or " if self.config.on_chip_bytes else "")
-                + "take a smaller model"
+        config = self.config
+        parts = [
+            (
+                "weights, program and activations",
+                self.link(FREE + self.free_size),
+                config.memory_bytes or FREE,
+                "raise on_chip_bytes or " if config.on_chip_bytes else "",
             )
+        ]
+        if config.memory == "flash":
+            cure = "raise on_chip_bytes or "
+            parts = [
+                ("activations", self.free_size, config.on_chip_bytes, cure),
+                (
+                    "weights and program",
+                    len(self.image),
+                    config.memory_bytes - config.flash_base,
+                    "lower flash_offset or " if config.flash_offset else "",
+                ),
+            ]
+        for what, size, limit, cure in parts:
+            if size > limit:
+                raise ModelError(
+                    f"{model}: {what} take {size} bytes of memory, but configuration "
+                    f"{config.name!r} has {limit}; {cure}take a smaller model"
+                )
         return tuple(
             Section(section.name, self.link(section.address), section.bytes)
             for section in self.sections

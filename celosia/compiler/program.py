@@ -1,7 +1,8 @@
 """A compiled program on disk: a directory with a manifest, the memory image and host arrays.
 
-`manifest.json` says what the rest is, `image.bin` is the start of the window's memory, and
-`host.safetensors` holds the arrays that the host itself needs, such as embeddings.
+`manifest.json` says what the rest is, `image.bin` is what the program finds in memory (at the start
+of the window, or in a flash from `flash_offset` on), and `host.safetensors` holds the arrays that
+the host itself needs, such as embeddings.
 """
 
 import json
@@ -95,7 +96,7 @@ class Program:
     model : str
         Name of the model.
     image : bytes
-        First bytes of the window's memory: instructions, weights, parameters.
+        Memory from `base` on: instructions, weights, parameters.
     sections : tuple of Section
         What lies where; none overlap.
     inputs, outputs : tuple of Tensor
@@ -137,14 +138,30 @@ class Program:
                 for section in self.sections
             ):
                 raise ProgramError(f"tensor {tensor.name} does not lie in one section")
-        if not 0 <= self.entry <= len(self.image) - isa.INSTRUCTION_BYTES:
+        if not 0 <= self.entry - self.base <= len(self.image) - isa.INSTRUCTION_BYTES:
             raise ProgramError(f"entry {self.entry:#x} lies outside the image")
+
+    @property
+    def base(self) -> int:
+        """Address of the image."""
+        return self.config.flash_base
+
+    @property
+    def code(self) -> bytes:
+        """The image from the first instruction on."""
+        return self.image[self.entry - self.base :]
 
     @property
     def window_bytes(self) -> int:
         """Bytes of memory that a run needs, the image included."""
         ends = [section.address + section.bytes for section in self.sections]
-        return max([len(self.image), *ends])
+        return max([self.base + len(self.image), *ends])
+
+    def memory(self, size: int | None = None) -> NDArray[np.uint8]:
+        """Return the window as a run finds it, the image and zeros: `size` bytes, or all needed."""
+        found = np.zeros(self.window_bytes if size is None else size, np.uint8)
+        found[self.base : self.base + len(self.image)] = np.frombuffer(self.image, np.uint8)
+        return found
 
     def section(self, name: str) -> Section:
         """Return the section called `name`.

@@ -96,7 +96,7 @@ class Workload:
         builder.emit(Opcode.HALT)
         entry = memory.place("program", bytes(len(builder.program) * INSTRUCTION_BYTES))
         linked = insert_tokens([memory.linked(ins) for ins in builder.program], self.config)
-        memory.image[entry:] = assemble(linked)
+        memory.fill(entry, assemble(linked))
         inputs, outputs = (
             tuple(replace(t, address=memory.link(t.address)) for t in self.tensors[kind])
             for kind in ("inputs", "outputs")

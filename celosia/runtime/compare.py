@@ -178,7 +178,7 @@ def mac_rows(instruction: Instruction, config: MachineConfig) -> int:
 
 
 def _code(program: Program) -> bytes:
-    return program.image[program.entry :]
+    return program.code
 
 
 def utilisation(program: Program, counters: Mapping[str, int]) -> float:

@@ -205,12 +205,17 @@ class Device(Protocol):
 
 
 def window_size(program: Program) -> int:
-    """Return the bytes of the window: the whole memory on a chip, else what the program needs."""
+    """Return the bytes of the window: the whole memory on a chip, else what the program needs.
+
+    With flash it is the memory on the chip, and behind it what the program has in the flash.
+    """
     config = program.config
     if config.memory != "axi4" and program.window_bytes > config.memory_bytes:
         what, cure = "the SDRAM", "take a larger part"
         if config.memory == "on_chip":
             what, cure = "on_chip_bytes", "enlarge it"
+        if config.memory == "flash":
+            what, cure = "what it has on the chip and in the flash", "take a larger part"
         raise ProgramError(
             f"{program.model}: needs {program.window_bytes} bytes of memory, but {what} is "
             f"{config.memory_bytes}; {cure}, or use axi4 memory"
@@ -264,7 +269,8 @@ def fault_error(program: Program, cause: int, address: int, *, device: str) -> D
         name = isa.Cause(cause).name.lower().replace("_", " ")
     except ValueError:
         name = f"cause {cause}"
-    where = program.image[address : address + isa.INSTRUCTION_BYTES]
+    place = address - program.base
+    where = program.image[place : place + isa.INSTRUCTION_BYTES] if place >= 0 else b""
     try:
         instruction = f" ({isa.Instruction.decode(where)})"
     except ProgramError:

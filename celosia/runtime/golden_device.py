@@ -60,8 +60,7 @@ class GoldenSession(Session):
 
     def __init__(self, program: Program) -> None:
         super().__init__(program)
-        self.memory = np.zeros(window_size(program), np.uint8)
-        self.memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
+        self.memory = program.memory(window_size(program))
         self.machine = GoldenMachine(program.config, self.memory)
 
     def write(self, address: int, data: bytes) -> None:

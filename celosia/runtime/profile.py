@@ -183,7 +183,7 @@ def make_profile(
     if run.events is None:
         raise CheckFailed(f"{program.model}: the run has no events; ask the device for them")
     config = program.config
-    code = resolve(isa.disassemble(program.image[program.entry :]), arguments)
+    code = resolve(isa.disassemble(program.code), arguments)
     names = layer_names(program)
     timeline = read_timeline(run.events, code)
     if not any(timeline.units):
@@ -245,7 +245,7 @@ def layer_names(program: Program) -> list[str]:
     ProgramError
         If the manifest's layers do not fit the program.
     """
-    count = len(isa.disassemble(program.image[program.entry :]))
+    count = len(isa.disassemble(program.code))
     runs = program.extra.get("layers", [[program.model, count]])
     try:
         names = list(chain.from_iterable(repeat(str(name), int(size)) for name, size in runs))

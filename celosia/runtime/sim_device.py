@@ -2,7 +2,7 @@
 
 The host is Verilog too, and executes commands that come through a pipe, so that no Python runs
 while the clock does. Where the memory is on the chip it goes through the machine's own register
-port. An SDRAM is a model that checks every rule of the part.
+port. An SDRAM, and a flash, is a model that checks every rule of the part.
 """
 
 import tempfile
@@ -14,6 +14,7 @@ from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.isa import MEMORY_WINDOW
 from celosia.runtime.devices import Batch, Writes, check_inputs, window_size
+from celosia.runtime.flash_model import model_parameters as flash_parameters
 from celosia.runtime.sdram_model import model_parameters
 from celosia.runtime.sim_session import WINDOW_BASE, SimSession
 from celosia.runtime.verilator import Simulation, build_simulation
@@ -78,6 +79,10 @@ class SimDevice:
             parameters = model_parameters(part, config.sdram_mhz, config.sdram_round_trip)
             values = ", ".join(f".{name}({value})" for name, value in parameters.items())
             defines, model = f"`define SDRAM {values}\n", "sim_sdram.v"
+        if config.memory == "flash":
+            values = flash_parameters(config.flash, config.flash_offset)
+            named = ", ".join(f".{name}({value})" for name, value in values.items())
+            defines, model = f"{defines}`define FLASH {named}\n", "sim_flash.v"
         if config.memory == "axi4":
             room = max(MEMORY_BYTES, 1 << (size - 1).bit_length())
             defines = (

@@ -68,7 +68,7 @@ class SimSession(Session):
     ----------
     report : dict
         Once the session is closed: `cycles`, `seconds` and `cpu_seconds` of the simulation; and
-        `sdram`, the cycles that one spends on words, refreshes and rows while the machine runs.
+        `sdram` and `flash`, the cycles that one spends on what while the machine runs.
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class SimSession(Session):
         self._rest = b""
         for name in ("script.txt", "log.txt"):
             os.mkfifo(self._folder / name)
+        if program.config.memory == "flash":
+            (self._folder / "flash").write_bytes(program.image)
+            plusargs = [*plusargs, "+flash=flash"]
         self._log = os.open(self._folder / "log.txt", os.O_RDONLY | os.O_NONBLOCK)
         self._script = -1
         self._thread = threading.Thread(
@@ -207,13 +210,16 @@ class SimSession(Session):
             "window_base": WINDOW_BASE if config.memory == "axi4" else 0,
             "window_size": window_size(program),
         }
-        image = program.image + bytes(-len(program.image) % 4)
-        if config.memory == "sdram":
-            # It wakes with anything in it, and the machine sees it a while after the reset.
-            image += bytes(window_size(program) - len(image))
-            self._send([f"R {MEMORY_WINDOW:x}"])
+        if config.memory in ("sdram", "flash"):
+            # The machine sees it a while after the reset.
+            self._send([f"R {MEMORY_WINDOW + config.flash_base:x}"])
             self._answers(1)
-        lines = self._load(0, 0, image)
+        lines = []
+        if config.memory != "flash":
+            image = program.image + bytes(-len(program.image) % 4)
+            if config.memory == "sdram":  # it wakes with anything in it
+                image += bytes(window_size(program) - len(image))
+            lines = self._load(0, 0, image)
         self._command([*lines, *(f"W {REGISTERS[key]:x} {settings[key]:x}" for key in settings)])
 
     def _load(self, number: int, address: int, data: bytes) -> list[str]:

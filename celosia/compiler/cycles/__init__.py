@@ -63,8 +63,8 @@ def predict(
     config : MachineConfig
         The machine.
     memory : MemoryTiming, optional
-        External memory; by default one that answers after 40 cycles. Memory on the chip and SDRAM
-        are known.
+        External memory; by default one that answers after 40 cycles. Memory on the chip, SDRAM and
+        flash are known.
     entry : int
         Byte address of the first instruction.
     arguments : sequence of int
@@ -83,6 +83,8 @@ def predict(
             timing = ON_CHIP
         case "sdram":
             timing = MemoryTiming.of_sdram(config)
+        case "flash":
+            timing = MemoryTiming.of_flash(config)
         case _:
             timing = memory or MemoryTiming()
     network = Network()

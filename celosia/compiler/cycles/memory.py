@@ -10,6 +10,7 @@ from celosia.compiler.cycles.network import Network
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
+from celosia.flash_part import ASKING, CYCLES_A_BYTE
 from celosia.sdram_part import WORD_BYTES
 
 __all__ = ["MemoryTiming", "ReadChannel"]
@@ -22,6 +23,10 @@ COUNTED, MEASURED, LATENCY_LIMIT = 3, 2, 255
 #: Cycles of the way through the SDRAM controller, from an address to its READ, the row being open,
 #: and from the last word of a beat to the beat on the bus.
 TO_READ, TO_BUS = 4, 2
+#: With flash: cycles from an address on the bus until the reader knows it, from the last of a beat
+#: at the pins to the beat on the bus, and for deselecting besides what the part wants; and the
+#: latency of the memory on the chip, which the router makes longer.
+TO_FLASH, FROM_FLASH, DESELECTED, ROUTED = 3, 2, 2, 4
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,24 @@ class MemoryTiming:
         share = 1 - upkeep / (part.postponed * part.interval)
         return cls(TO_READ + way + TO_BUS, WORD_BYTES * share)
 
+    @classmethod
+    def of_flash(cls, config: MachineConfig) -> "MemoryTiming":
+        """Return how fast the flash of a machine answers, being asked anew.
+
+        The memory on the chip beside it, and bursts that go on, are known to `ReadChannel`.
+        """
+        part = config.flash
+        asking = DESELECTED + part.cycles(part.deselect) + 2 * (ASKING + part.dummy)
+        latency = TO_FLASH + asking + CYCLES_A_BYTE * config.memory_width + FROM_FLASH
+        return cls(latency, 1 / CYCLES_A_BYTE)
+
     def beat_cycles(self, config: MachineConfig) -> float:
         """Cycles from one beat to the next."""
         return max(1.0, config.memory_width / self.bytes_per_cycle)
 
     def write_latency(self, config: MachineConfig) -> int:
         """Cycles from the last beat of a burst written to the answer."""
-        return 1 if config.memory == "on_chip" else self.latency
+        return 1 if config.memory in ("on_chip", "flash") else self.latency
 
 
 class ReadChannel:
@@ -94,6 +110,10 @@ class ReadChannel:
         self._latency = timing.latency
         self._pace = timing.beat_cycles(config)
         self._on_chip = config.memory == "on_chip"
+        # With flash: its first beat, the one behind its last burst, and when it is done with that.
+        self._first = config.flash_base // config.memory_width
+        self._end = -1
+        self._flash = 0.0
         self._slot = 0  # when the last address was on the bus
         self._last = 0  # beats of the last burst
         self._bus = 0.0  # when the next beat can be on the bus
@@ -101,8 +121,9 @@ class ReadChannel:
         # Beats that may be under way, once the latency has been measured on the first burst.
         self._allowed = min(timing.latency + MEASURED, LATENCY_LIMIT) + BURST_BEATS
         self._known = -1
-        # Bursts that may still be under way: beats up to its end, and when the last one comes.
-        self._bursts: deque[tuple[int, float]] = deque()
+        # Bursts that may still be under way: beats up to its end, when the last one comes, and
+        # cycles from one to the next.
+        self._bursts: deque[tuple[int, float, float]] = deque()
 
     def next_issue(self) -> int | None:
         """When the next burst is issued; None if nobody wants one."""
@@ -124,8 +145,8 @@ class ReadChannel:
         need = beats - self._allowed + 1
         if need <= 0:
             return 0
-        total, last = next(burst for burst in self._bursts if burst[0] >= need)
-        return math.ceil(last - (total - need) * self._pace) + COUNTED
+        total, last, pace = next(burst for burst in self._bursts if burst[0] >= need)
+        return math.ceil(last - (total - need) * pace) + COUNTED
 
     def issue(self, time: int) -> None:
         """Issue a burst."""
@@ -136,17 +157,32 @@ class ReadChannel:
             if (ready := client.ready()) is not None and ready <= time
         ]
         first = next((client for client in wanted if client.urgent(time)), wanted[0])
+        place = first.place
         beats = first.issue(time)
         address = time + 1
         if self._on_chip:  # it takes the next address with its last beat
             address = max(address, math.ceil(self._bus) - self._latency)
-        start = max(address + self._latency, self._bus)
+        ready, pace = self._answer(address, place, beats)
+        start = max(ready, self._bus)
         self._slot = address
-        self._bus = start + beats * self._pace
-        self._ends.append(math.ceil(self._bus - self._pace))
+        self._bus = start + beats * pace
+        self._ends.append(math.ceil(self._bus - pace))
         if self._known < 0:
             self._known = math.ceil(start) + COUNTED
         self.beats += beats
         self._last = beats
-        self._bursts.append((self.beats, self._bus - self._pace))
-        first.arrive(beats, start, self._pace)
+        self._bursts.append((self.beats, self._bus - pace, pace))
+        first.arrive(beats, start, pace)
+
+    def _answer(self, address: int, place: int, beats: int) -> tuple[float, float]:
+        """Return when a burst's first beat can be there, and cycles from one to the next."""
+        if self._first == 0:
+            return address + self._latency, self._pace
+        if place < self._first:
+            return address + ROUTED, 1.0
+        ready = max(address + self._latency, self._flash + self._latency - TO_FLASH)
+        if place == self._end:  # it goes on
+            ready = max(address + TO_FLASH, self._flash) + self._pace + FROM_FLASH
+        self._end = place + beats
+        self._flash = ready + (beats - 1) * self._pace - FROM_FLASH
+        return ready, self._pace

@@ -47,6 +47,8 @@ class ReadClient:
         self._rest = _Request(0, 0, 0)  # what is left of the request that is being split
         # The burst at hand: when it was there, and its beats; 0 if there is none.
         self._step = 0
+        #: Place in memory of its first beat.
+        self.place = 0
         self._beats = 0
         self._issued = 0  # beats
         self._last_issue = 0
@@ -85,6 +87,7 @@ class ReadClient:
                 rest = self._rest
                 self._beats = min(rest.beats, self.limit - rest.beat % self.limit)
                 self._step = max(self._step, rest.valid, self._last_issue - 1) + 1
+                self.place = rest.beat
                 rest.beat += self._beats
                 rest.beats -= self._beats
             else:

@@ -10,8 +10,8 @@ from cocotb.triggers import RisingEdge
 
 __all__ = ["run_script"]
 
-#: What an SDRAM spends its cycles on.
-SPENT = ("words", "refreshes", "rows")
+#: What the memory at the pins spends its cycles on.
+SPENT = {"sdram": ("words", "refreshes", "rows"), "flash": ("data", "asking", "waiting")}
 
 
 @cocotb.test()
@@ -21,11 +21,12 @@ async def run_script(dut):
     await RisingEdge(dut.finished)
     seconds = time.perf_counter() - begin
     spent = dut.spent.value.to_unsigned()
+    counts = [spent >> 32 * n & (1 << 32) - 1 for n in range(3)]
     report = {
         "failure": int(dut.failure.value),
         "cycles": int(dut.cycles.value),
         "seconds": seconds,
         "cpu_seconds": time.process_time() - begin_cpu,
-        "sdram": {name: spent >> 32 * n & (1 << 32) - 1 for n, name in enumerate(SPENT)},
+        **{kind: dict(zip(names, counts, strict=True)) for kind, names in SPENT.items()},
     }
     Path(os.environ["REPORT"]).write_text(json.dumps(report))

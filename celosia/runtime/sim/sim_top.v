@@ -18,7 +18,7 @@
 // cycle of the run; what happens in it (`happens` below); beats read and written before it.
 //
 // `spent` counts the cycles of all runs that an SDRAM spends on words (low 32 bits), on refreshes,
-// and on opening rows.
+// and on opening rows; or a flash on data, on commands and addresses, and on waiting for its clock.
 //
 // What is written in capitals with a backtick comes from the configuration.
 
@@ -127,6 +127,13 @@ module sim_top (
         .sdram__dq_oe(sdram_dq_oe),
         .sdram__dq_i(sdram_dq_i),
 `endif
+`ifdef FLASH
+        .flash__cs(flash_cs),
+        .flash__clk(flash_clk),
+        .flash__dq_o(flash_dq_o),
+        .flash__dq_oe(flash_dq_oe),
+        .flash__dq_i(flash_dq_i),
+`endif
         .interrupt(interrupt),
         .trace__busy(busy),
         .trace__starts(starts),
@@ -196,6 +203,21 @@ module sim_top (
         .ba(sdram_ba), .a(sdram_a), .dqm(sdram_dqm),
         .dq_o(sdram_dq_o), .dq_oe(sdram_dq_oe), .dq_i(sdram_dq_i),
         .violation(violation), .words(), .refreshed(), .doing(doing)
+    );
+`elsif FLASH
+    wire       flash_cs, flash_clk, flash_dq_oe;
+    wire [3:0] flash_dq_o, flash_dq_i;
+    wire [7:0] violation;
+
+    wire [1:0] doing;
+
+    assign broken = violation != 0;
+    always @(posedge clk)
+        if (busy && doing != 0) spent[32*(doing-1) +: 32] <= spent[32*(doing-1) +: 32] + 1;
+    flash_model #(`FLASH) memory (
+        .clk(clk), .rst(rst), .cs(flash_cs), .sck(flash_clk),
+        .dq_o(flash_dq_o), .dq_oe(flash_dq_oe), .dq_i(flash_dq_i),
+        .violation(violation), .reads(), .doing(doing)
     );
 `else
     assign broken = 0;
