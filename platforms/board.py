@@ -110,8 +110,6 @@ class Board:
     block_rams: int
     #: Elements of an array that one multiplier is enough for.
     array_multipliers = 1
-    #: Widths and depths that one block RAM can have.
-    block_ram_shapes: Sequence[tuple[int, int]]
     #: Where the chip has its multipliers, if arrays are to be placed by that.
     multiplier_sites: MultiplierSites | None = None
     #: The tools.

@@ -5,9 +5,9 @@ from typing import Any
 
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
-from celosia.platforms.estimate import ERROR, KINDS, Estimate
+from celosia.platforms.estimate import ERROR, KINDS, Estimate, has_estimates
 
-__all__ = ["cure", "shortage"]
+__all__ = ["cure", "is_too_small", "shortage"]
 
 #: Parameters that each resource grows with, those first that cost a user least.
 _PARAMETERS = {
@@ -19,6 +19,9 @@ _PARAMETERS = {
         *("parameter_entries", "attention_rows", "columns", "rows"),
     ),
 }
+#: The smallest machine, 2 x 4 with one vector lane, and its serial line, as nextpnr packs them for
+#: an ECP5. Other families take more.
+_SMALLEST = {"luts": 24_800, "flip_flops": 16_300}
 #: Bytes of memory on the chip below which a machine is of no use.
 _LEAST_MEMORY = 4096
 
@@ -26,16 +29,23 @@ _LEAST_MEMORY = 4096
 def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[str, int]:
     """Return what a machine needs at least of each resource that a board has too little of.
 
-    The board has an ECP5. LUTs and flip-flops may have been estimated too high by `error`.
+    LUTs and flip-flops may have been estimated too high by `error`, but are no less than those of
+    the smallest machine. Of boards without estimates only these two are known.
     """
     needed = Estimate(config).resources()
     for kind in KINDS:
-        needed[kind] = round((1 - error) * needed[kind])
-    return {name: needed[name] for name in _PARAMETERS if needed[name] > getattr(board, name)}
+        needed[kind] = max(round((1 - error) * needed[kind]), _SMALLEST[kind])
+    names = _PARAMETERS if has_estimates(board) else KINDS
+    return {name: needed[name] for name in names if needed[name] > getattr(board, name)}
+
+
+def is_too_small(board: Any) -> bool:
+    """Return whether a board's chip has no room for any machine."""
+    return any(count > getattr(board, kind) for kind, count in _SMALLEST.items())
 
 
 def cure(config: MachineConfig, board: Any) -> dict[str, int]:
-    """Return parameters and values that make a machine fit; empty if none are found.
+    """Return parameters and values that make a machine fit an ECP5; empty if none are found.
 
     One parameter if that can do it; otherwise several, for one resource after the other. Of
     several ways it is the one by the smallest factor. What one parameter cannot do begins with

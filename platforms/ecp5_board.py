@@ -19,7 +19,6 @@ class ECP5Board(ECP5Cells, Board):
     """What all boards with an ECP5 share."""
 
     frequency = 40.0
-    block_ram_shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
     flow = Flow(
         router="nextpnr-ecp5",
         packer="ecppack",

@@ -81,7 +81,6 @@ class GowinBoard(GowinCells, Board):
 
     #: A multiplier of 18 bits is two of 9.
     array_multipliers = 2
-    block_ram_shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
     #: Name of the chip without memory in its package, which the open tools know.
     chip: str
     #: Its PLL: the name of the device in its parameters, and what it can do.

@@ -80,7 +80,6 @@ class ICE40Board(ICE40Cells, Board):
     """What all boards with an iCE40 share."""
 
     frequency = 24.0
-    block_ram_shapes = ((16, 256), (8, 512), (4, 1024), (2, 2048))
     flow = Flow(
         router="nextpnr-ice40",
         packer="icepack",

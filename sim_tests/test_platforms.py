@@ -17,16 +17,16 @@ from harness import SCRIPTS
 from stand_in import StandIn
 
 from celosia.cli import synthesize
-from celosia.cli.synthesize import check_fit, needed_resources, synthesize_board, synthesize_core
+from celosia.cli.synthesize import synthesize_board, synthesize_core
 from celosia.config import PRESETS
 from celosia.errors import CheckFailed, ConfigError, ToolError
 from celosia.platforms import tools
 from celosia.platforms.boards import BOARDS, board
 from celosia.platforms.build import build_bitstream
-from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC, ECP5Cells
+from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
 from celosia.platforms.ecp5_pll import PLLSettings, solve_pll
+from celosia.platforms.fit import check_fit
 from celosia.platforms.report import RESOURCES, critical_path, used, utilisation_by_module
-from celosia.rtl.top import Accelerator
 
 TINY = PRESETS["tiny"]
 
@@ -89,11 +89,6 @@ def test_a_board_has_nothing_at_an_axi4_port():
     )
     with pytest.raises(ConfigError, match=message):
         check_fit(PRESETS["small"], board("ulx3s-85f"))
-
-
-def test_multipliers_are_counted_before_synthesis():
-    text = rtlil.convert(Accelerator(TINY), name="top", platform=ECP5Cells())
-    assert text.count("cell \\MULT18X18D ") == needed_resources(TINY)["multipliers"]
 
 
 @pytest.mark.parametrize(

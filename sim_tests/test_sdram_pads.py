@@ -14,10 +14,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from stand_in import StandIn
 
 from celosia.cli import app
-from celosia.cli.synthesize import check_fit, synthesize_board
+from celosia.cli.synthesize import synthesize_board
 from celosia.config import PRESETS
 from celosia.errors import ConfigError
 from celosia.platforms.boards import board
+from celosia.platforms.fit import check_fit
 from celosia.platforms.sdram_pads import check_sdram
 from celosia.rtl.axi import AXI4Lite
 from celosia.rtl.sdram import SDRAMMemory

@@ -18,7 +18,8 @@ def boards_command(json: JsonOption = None) -> None:
     from celosia.config import PRESETS
     from celosia.errors import ConfigError
     from celosia.platforms.boards import BOARDS
-    from celosia.platforms.fit import check_fit, needed_resources, resource_name
+    from celosia.platforms.cures import shortage
+    from celosia.platforms.fit import check_fit, resource_name
 
     def fits(name: str, board: Any) -> bool:
         try:
@@ -29,10 +30,8 @@ def boards_command(json: JsonOption = None) -> None:
 
     def reason(board: Any) -> str:
         """Say of what the smallest preset needs too much."""
-        needed = needed_resources(PRESETS["tiny"], board.block_ram_shapes)
-        missing = next(name for name in needed if needed[name] > getattr(board, name))
-        there = getattr(board, missing)
-        return f"needs {needed[missing]:,} {resource_name(missing)}, has {there:,}"
+        resource, needed = next(iter(shortage(PRESETS["tiny"], board).items()))
+        return f"needs {needed:,} {resource_name(resource)}, has {getattr(board, resource):,}"
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("board", "chip", "LUT, FF", "mult", "RAM", "memory", "presets that fit"):

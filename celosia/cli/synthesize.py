@@ -15,7 +15,7 @@ from celosia.platforms.board import Board, BoardTop
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
 from celosia.platforms.estimate import Estimate, has_estimates
-from celosia.platforms.fit import check_array_fit, check_fit, needed_resources, resource_name
+from celosia.platforms.fit import check_array_fit, check_fit, resource_name
 from celosia.platforms.flow import Flow
 from celosia.platforms.lone_array import LoneArray
 from celosia.platforms.report import critical_path, utilisation_by_module
@@ -24,9 +24,7 @@ from celosia.platforms.tools import find_tool
 
 __all__ = [
     "CORES",
-    "check_fit",
     "core_component",
-    "needed_resources",
     "synthesize_board",
     "synthesize_core",
 ]
@@ -71,6 +69,7 @@ def synthesize_board(
         "systolic" for the array alone, behind the registers of `LoneArray`.
     frequency : float, optional
         Clock of the machine in MHz; that of its SDRAM, or the board's own choice, by default.
+        With a DDR3 it is rounded to what LiteDRAM's generator makes of the board's clock.
     seeds : int
         Placements to try; the fastest one counts.
     report : Path, optional
@@ -103,8 +102,10 @@ def synthesize_board(
         counts = (f"{count:,} {resource_name(name)}" for name, count in estimated.items())
         progress(f"expecting {', '.join(counts)}")
     sdram = config.memory == "sdram" and core is None
-    wanted = frequency or (config.sdram_mhz if sdram else platform.frequency)
-    settings, divisor = platform.clocks(wanted)
+    ddr3 = config.memory == "axi4" and core is None
+    usual = platform.ddr3.frequency if ddr3 else platform.frequency
+    wanted = frequency or (config.sdram_mhz if sdram else usual)
+    settings, divisor = platform.clocks(wanted, config if ddr3 else None)
     if sdram:
         check_sdram(config, platform, settings.output)
     for tool in platform.flow.tools:
