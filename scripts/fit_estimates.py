@@ -11,6 +11,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -271,20 +272,38 @@ def measure(config: MachineConfig, part: str | None = None) -> dict[str, dict[st
     return {name: dict(row) for name, row in sorted(found.items())}
 
 
-def samples(*, again: bool = False) -> list[Sample]:
-    """Return the samples; those that are not kept yet, or all of them, are synthesised."""
+def key(config: MachineConfig, part: str | None) -> str:
+    """Return the name of a sample in the store; parameters that have their default do not count."""
+    sizes = {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if field.name != "name" and getattr(config, field.name) != field.default
+    }
+    digest = sha256(json.dumps([sizes, part], sort_keys=True).encode()).hexdigest()[:8]
+    return f"{config.name} {part or 'whole'} {digest}"
+
+
+def synthesise_samples(*, again: bool = False) -> None:
+    """Synthesise the samples that are not in the store, or all of them."""
     kept = {} if again or not STORE.exists() else json.loads(STORE.read_text())
-    found = []
     for config, part in SAMPLES:
-        sizes = {name: value for name, value in config.to_dict().items() if name != "name"}
-        key = sha256(json.dumps([sizes, part], sort_keys=True).encode()).hexdigest()[:8]
-        key = f"{config.name} {part or 'whole'} {key}"
-        if key not in kept:
-            print(f"synthesising {key}", flush=True)
-            kept[key] = measure(config, part)
+        name = key(config, part)
+        if name not in kept:
+            print(f"synthesising {name}", flush=True)
+            kept[name] = measure(config, part)
             atomic_write(STORE, json.dumps(kept, indent=1) + "\n")
-        found.append(Sample(config, kept[key]))
-    return found
+
+
+def samples() -> list[Sample]:
+    """Return the samples in the store.
+
+    Raises
+    ------
+    KeyError
+        If one is missing: this script adds it.
+    """
+    kept = json.loads(STORE.read_text())
+    return [Sample(config, kept[key(config, part)]) for config, part in SAMPLES]
 
 
 def fit_all(found: Sequence[Sample]) -> dict[str, dict[str, list[float]]]:
@@ -353,7 +372,8 @@ def main() -> None:
     """Fit the coefficients, print errors and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--again", action="store_true", help="synthesise all samples anew")
-    found = samples(again=parser.parse_args().again)
+    synthesise_samples(again=parser.parse_args().again)
+    found = samples()
     table = fit_all(found)
     print("errors of whole machines: fitted to all, and to all but this one")
     for sample in found:
