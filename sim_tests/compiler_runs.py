@@ -112,7 +112,7 @@ def agrees_in_any_order(program, values, seeds=3):
     """Whether shuffled runs leave the memory of the run in order."""
     expected = load(program)
     run(program, values, expected)
-    instructions = disassemble(program.image[program.entry :])
+    instructions = disassemble(program.code)
     for seed in range(seeds):
         memory = load(program)
         write_input(program, memory, values)

@@ -80,7 +80,7 @@ def similarity(program, model, values):
 
 
 def opcodes(program):
-    return [ins.opcode for ins in disassemble(program.image[program.entry :])]
+    return [ins.opcode for ins in disassemble(program.code)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -130,7 +130,7 @@ def test_cycles_are_predicted():
     program = compile_model(load_model("digits_vit"), CONFIG)
     inputs = prepare(program, np.zeros((8, 8)))
     cycles = simulated().run(program, [inputs]).runs[0].counters["cycles"]
-    predicted = predict(disassemble(program.image[program.entry :]), CONFIG, entry=program.entry)
+    predicted = predict(disassemble(program.code), CONFIG, entry=program.entry)
     assert 0.97 * cycles < predicted.cycles < 1.03 * cycles
 
 

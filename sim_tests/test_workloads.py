@@ -44,7 +44,7 @@ def test_buffers_of_attention_do_not_grow_with_the_keys():
     reach = []
     for keys in (512, 4096):
         program = attention(SMALL, queries=16, keys=keys, width=16)
-        code = disassemble(program.image[program.entry :])
+        code = disassemble(program.code)
         loads = [ins for ins in code if ins.opcode is Opcode.LOAD]
         reach.append(max(ins["base"] + ins["rows"] * ins["stride"] for ins in loads))
     assert reach[0] == reach[1]
@@ -68,7 +68,7 @@ def test_a_layer_uses_all_of_its_range_and_saturates_little():
 )
 def test_a_layer_loses_few_cycles(shape, lost):
     program = mha_ffn(PRESETS["bench"], **shape)
-    code = disassemble(program.image[program.entry :])
+    code = disassemble(program.code)
     cycles = predict(code, program.config, entry=program.entry).cycles
     assert cycles - mac_cycles(program) <= lost
 
