@@ -69,6 +69,10 @@ class BoardTop(Elaboratable):
         if "interrupt" in machine.signature.members:
             signs.append(machine.interrupt)
         m.d.comb += [led.o.eq(sign) for led, sign in zip(leds, signs, strict=False)]
+        if "flash" in machine.signature.members:
+            from celosia.platforms.flash_pads import FlashPads
+
+            m.submodules.flash = FlashPads(machine.flash)
         if "sdram" in machine.signature.members:
             from celosia.platforms.sdram_pads import SDRAMPads
 
@@ -94,6 +98,8 @@ class Board:
     #: Memory beside the chip, and the SDRAM in it that machines can use, if there is one.
     memory = "none"
     sdram_part: str | None = None
+    #: The flash for the bitstream, if machines can use it: `FlashLines`.
+    flash: Any = None
     #: Resource and number of the button that resets the machine, if there is one.
     button: tuple[str, int] | None = None
     #: Options by which openFPGALoader knows the board.

@@ -127,5 +127,5 @@ def memories(config: MachineConfig) -> Iterator[Memory]:
     for depth in (instructions, ROW_BEATS, WEIGHT_BEATS):
         yield _queue("reader", beat, depth)
     yield _queue("writer", beat + config.memory_width, MemoryWriter.DEPTH)
-    if config.memory == "on_chip":
+    if config.on_chip_bytes:
         yield Memory("memory", beat, config.on_chip_bytes // config.memory_width, piece=8)

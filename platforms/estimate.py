@@ -185,7 +185,7 @@ FEATURES: dict[str, tuple[tuple[Feature, ...], tuple[Feature, ...]]] = {
 
 
 #: Parts that only machines with a kind of memory have.
-_MEMORIES = {"memory": "on_chip", "sdram": "sdram"}
+_MEMORIES = {"memory": ("on_chip", "flash"), "sdram": ("sdram",)}
 
 
 def has_estimates(board: Any) -> bool:
@@ -195,7 +195,8 @@ def has_estimates(board: Any) -> bool:
 
 def parts_in(config: MachineConfig) -> list[str]:
     """Return the names of the parts that a machine has."""
-    return [part for part in FEATURES if _MEMORIES.get(part, config.memory) == config.memory]
+    kind = config.memory
+    return [part for part in FEATURES if part not in _MEMORIES or kind in _MEMORIES[part]]
 
 
 def part_of(module: str, config: MachineConfig) -> str:
@@ -204,7 +205,7 @@ def part_of(module: str, config: MachineConfig) -> str:
         return "board"
     name = module.rpartition(".")[2]
     if name == "memory":
-        return next(part for part, kind in _MEMORIES.items() if kind == config.memory)
+        return next(part for part, kinds in _MEMORIES.items() if config.memory in kinds)
     return name if name in FEATURES else "control"
 
 

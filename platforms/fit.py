@@ -5,6 +5,7 @@ from typing import Any
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.cures import cure, is_too_small, shortage
+from celosia.platforms.flash_pads import check_flash
 from celosia.platforms.sdram_pads import check_sdram
 
 __all__ = ["check_array_fit", "check_fit", "resource_name"]
@@ -32,6 +33,8 @@ def check_fit(config: MachineConfig, board: Any) -> None:
         )
     if config.memory == "sdram":
         check_sdram(config, board)
+    if config.memory == "flash":
+        check_flash(config, board)
     missing = shortage(config, board)
     if not missing:
         return

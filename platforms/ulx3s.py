@@ -8,6 +8,7 @@ from amaranth_boards.ulx3s import (
 )
 
 from celosia.platforms.ecp5_board import Die25, Die45, Die85, ECP5Board
+from celosia.platforms.flash_pads import FlashLines
 
 __all__ = ["ULX3S12F", "ULX3S25F", "ULX3S45F", "ULX3S85F"]
 
@@ -16,6 +17,7 @@ class _ULX3S(ECP5Board):
     reference = 25.0
     memory = "32 MB SDRAM x16"
     sdram_part = "16Mx16"
+    flash = FlashLines(cs="R2", dq="W2 V2 Y2 W1", parts=("IS25LP128", "W25Q128"))
     button = ("button_fire", 0)
     loader = ("-b", "ulx3s")
 

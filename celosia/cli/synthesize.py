@@ -16,6 +16,7 @@ from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
 from celosia.platforms.estimate import Estimate, has_estimates
 from celosia.platforms.fit import check_array_fit, check_fit, resource_name
+from celosia.platforms.flash_pads import check_flash
 from celosia.platforms.flow import Flow
 from celosia.platforms.lone_array import LoneArray
 from celosia.platforms.report import critical_path, utilisation_by_module
@@ -108,6 +109,8 @@ def synthesize_board(
     settings, divisor = platform.clocks(wanted, config if ddr3 else None)
     if sdram:
         check_sdram(config, platform, settings.output)
+    if config.memory == "flash" and core is None:
+        check_flash(config, platform, settings.output)
     for tool in platform.flow.tools:
         find_tool(tool)
     machine = Accelerator(config) if core is None else LoneArray(config)
