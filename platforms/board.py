@@ -8,6 +8,7 @@ from amaranth import ClockDomain, ClockSignal, Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 
+from celosia.config import MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.floorplan import MultiplierSites
 from celosia.platforms.flow import Flow
@@ -27,7 +28,7 @@ class BoardTop(Elaboratable):
     ----------
     machine : Component
         What to build, with a member `s_axi_lite : In(AXI4Lite())`; of others only the pins of an
-        SDRAM, `sdram`, are connected.
+        SDRAM, `sdram`, and the port `m_axi` to a DDR3 are connected.
     settings : object
         Clock of the machine, as the board's `clocks` gives it.
     divisor : int
@@ -63,7 +64,12 @@ class BoardTop(Elaboratable):
         m.submodules.clock = generator = platform.clock_generator(self.settings, source, reset)
         m.submodules.bridge = bridge = UARTBridge(self.divisor)
         m.submodules.machine = machine = self.machine
-        connect(m, bridge.bus, machine.s_axi_lite)
+        if "m_axi" in machine.signature.members:  # the clock comes with the memory
+            connect(m, bridge.bus, generator.bus)
+            connect(m, generator.registers, machine.s_axi_lite)
+            connect(m, machine.m_axi, generator.memory)
+        else:
+            connect(m, bridge.bus, machine.s_axi_lite)
         m.d.comb += [bridge.rx.eq(rx.i), tx.o.eq(bridge.tx)]
         signs = [1, ~rx.i]
         if "interrupt" in machine.signature.members:
@@ -100,6 +106,8 @@ class Board:
     sdram_part: str | None = None
     #: The flash for the bitstream, if machines can use it: `FlashLines`.
     flash: Any = None
+    #: The DDR3 that machines with an AXI4 port can use; see `DDR3Board`.
+    ddr3: Any = None
     #: Resource and number of the button that resets the machine, if there is one.
     button: tuple[str, int] | None = None
     #: Options by which openFPGALoader knows the board.
@@ -140,6 +148,10 @@ class Board:
         """
         raise NotImplementedError
 
+    def solve_memory_clock(self, frequency: float, config: MachineConfig) -> Any:
+        """Return how the board's memory makes the clock of a machine with an AXI4 port."""
+        raise NotImplementedError
+
     def clock_buffer(self, port: Any) -> io.Buffer | None:
         """Return the input buffer of the board's clock, None if the generator takes the pin."""
         return io.Buffer(io.Direction.Input, port)
@@ -154,15 +166,20 @@ class Board:
         """Change a netlist of yosys before it is placed; say whether anything was changed."""
         return False
 
-    def clocks(self, frequency: float) -> tuple[Any, int]:
+    def clocks(self, frequency: float, config: MachineConfig | None = None) -> tuple[Any, int]:
         """Return how to make a clock of `frequency` MHz, and its cycles in one bit of the line.
+
+        With `config` it is that of a machine, whose memory may have a say in it.
 
         Raises
         ------
         ConfigError
             If the board's clock cannot make it, or it does not suit the line.
         """
-        settings = self.solve_clock(frequency)
+        if config is not None and config.memory == "axi4":
+            settings = self.solve_memory_clock(frequency, config)
+        else:
+            settings = self.solve_clock(frequency)
         try:
             return settings, baud_divisor(1e6 * settings.output, self.baud)
         except ValueError as error:
@@ -176,4 +193,5 @@ class Board:
         ConfigError
             As `clocks` does.
         """
-        return BoardTop(machine, *self.clocks(frequency))
+        config = machine.config if "m_axi" in machine.signature.members else None
+        return BoardTop(machine, *self.clocks(frequency, config))

@@ -6,14 +6,16 @@ from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.butterstick import ButterStickPlatform
 from amaranth_boards.resources import LEDResources, UARTResource
 
-from celosia.platforms.ecp5_board import Die85, ECP5Board
+from celosia.platforms.ddr3_board import DDR3Board
+from celosia.platforms.ecp5_board import Die85
+from celosia.platforms.litedram import DDR3Part
 
 __all__ = ["ButterStick"]
 
 _PINS = Attrs(IO_TYPE="LVCMOS33")
 
 
-class ButterStick(Die85, ECP5Board, ButterStickPlatform):
+class ButterStick(Die85, DDR3Board, ButterStickPlatform):
     """The board.
 
     Its connectors have no voltage before the chip has set one, so a serial adapter goes to the SD
@@ -23,7 +25,10 @@ class ButterStick(Die85, ECP5Board, ButterStickPlatform):
     name = "butterstick"
     reference = 30.0
     host = "serial, SD socket DAT0 (to the board) and CMD"
-    memory = "DDR3 x16"
+    memory = "128 MB DDR3 x16"
+    #: As in LiteX's design for the board, unless that is told of a larger part; of the pins of two
+    #: ranks only those of the first are used.
+    ddr3 = DDR3Part(module="MT41K64M16", frequency=60)
     button = ("button", 0)
     loader = ("--dfu", "--vid", "0x1209", "--pid", "0x5af1", "--altsetting", "0")
     resources: ClassVar = [

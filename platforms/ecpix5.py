@@ -4,14 +4,17 @@ from typing import Any
 
 from amaranth_boards.ecpix5 import ECPIX545Platform, ECPIX585Platform
 
-from celosia.platforms.ecp5_board import Die45, Die85, ECP5Board
+from celosia.platforms.ddr3_board import DDR3Board
+from celosia.platforms.ecp5_board import Die45, Die85
+from celosia.platforms.litedram import DDR3Part
 
 __all__ = ["ECPIX545F", "ECPIX585F"]
 
 
-class _ECPIX5(ECP5Board):
+class _ECPIX5(DDR3Board):
     reference = 100.0
     memory = "512 MB DDR3 x16"
+    ddr3 = DDR3Part(module="MT41K256M16", frequency=75)
     button = ("rst", 0)
     loader = ("-b", "ecpix5")
 

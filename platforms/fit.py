@@ -6,6 +6,7 @@ from celosia.config import MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.cures import cure, is_too_small, shortage
 from celosia.platforms.flash_pads import check_flash
+from celosia.platforms.litedram import check_ddr3
 from celosia.platforms.sdram_pads import check_sdram
 
 __all__ = ["check_array_fit", "check_fit", "resource_name"]
@@ -27,10 +28,12 @@ def check_fit(config: MachineConfig, board: Any) -> None:
         If it does not fit; it says which parameters to change to what.
     """
     if config.memory == "axi4":
-        raise ConfigError(
-            f'configuration {config.name!r}: memory must be "on_chip" or "sdram" on board '
-            f"{board.name}, which has nothing at an AXI4 port; set memory"
-        )
+        if board.ddr3 is None:
+            raise ConfigError(
+                f'configuration {config.name!r}: memory must be "on_chip" or "sdram" on board '
+                f"{board.name}, which has nothing at an AXI4 port; set memory"
+            )
+        check_ddr3(config)
     if config.memory == "sdram":
         check_sdram(config, board)
     if config.memory == "flash":

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 
-__all__ = ["AXI4", "AXI4Lite", "AXI4Read", "AXI4Write", "connect_halves"]
+__all__ = ["AXI4", "AXI4Lines", "AXI4Lite", "AXI4Read", "AXI4Write", "connect_halves"]
 
 #: Bursts with ascending addresses.
 BURST_INCR = 1
@@ -74,6 +74,13 @@ class AXI4(wiring.Signature):
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__(_read(config.memory_width) | _write(config.memory_width))
+
+
+class AXI4Lines(wiring.Signature):
+    """AXI4 for other beats than a machine's: of `width` bytes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(_read(width) | _write(width))
 
 
 class AXI4Lite(wiring.Signature):

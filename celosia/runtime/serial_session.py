@@ -14,11 +14,12 @@ from contextlib import suppress
 from celosia import isa
 from celosia.arguments import check_arguments
 from celosia.compiler.program import Program
-from celosia.errors import CheckFailed, DeviceError
+from celosia.errors import CheckFailed, DeviceError, ProgramError
 from celosia.isa import COUNTERS, MEMORY_WINDOW, REGISTERS, Status
 from celosia.rtl.bridge import Operation
 from celosia.runtime.clear_program import clear_image
 from celosia.runtime.compare import mac_cycles
+from celosia.runtime.ddr3 import wake_ddr3
 from celosia.runtime.devices import (
     Run,
     Session,
@@ -181,6 +182,13 @@ class SerialSession(Session):
                 "the board's machine is still in a run that another host began; wait for its end, "
                 "or reset the board"
             )
+        if config.memory == "axi4":
+            there = wake_ddr3(self._link)
+            if window_size(self.program) > there:
+                raise ProgramError(
+                    f"{self.program.model}: needs {window_size(self.program)} bytes of memory, but "
+                    f"the board has {there}; take a smaller model"
+                )
 
     def _clear(self) -> None:
         """Bring everything but the memory to zeros."""
