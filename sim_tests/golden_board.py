@@ -93,7 +93,7 @@ class GoldenBoard:
 
     def __init__(self, config) -> None:
         self.config = config
-        self.memory = np.zeros(config.on_chip_bytes, np.uint8)
+        self.memory = np.zeros(config.memory_bytes, np.uint8)
         self.machine = GoldenMachine(config, self.memory)
         digest = int.from_bytes(config.digest(), "little")
         shape = config.rows | config.columns << 8 | config.memory_width << 16
@@ -125,7 +125,8 @@ class GoldenBoard:
 
     def store(self, address, word):
         if address >= MEMORY_WINDOW:
-            self.words[(address - MEMORY_WINDOW) // 4] = word
+            if not 0 < self.config.flash_base <= address - MEMORY_WINDOW:
+                self.words[(address - MEMORY_WINDOW) // 4] = word
             return
         self.registers[address] = word
         if address == REGISTERS["control"] and word & 1:

@@ -1,14 +1,19 @@
 # amaranth: UnusedElaboratable=no
 """The pins of a board's flash, which machines suit it, and how programs get into it."""
 
+import json
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from golden_board import GoldenBoard
 from stand_in import StandIn
 
+from celosia.cli import app
 from celosia.config import PRESETS
 from celosia.errors import ConfigError
 from celosia.platforms.boards import board
@@ -18,6 +23,7 @@ from celosia.platforms.flash_pads import check_flash
 from celosia.rtl.axi import AXI4Lite
 from celosia.rtl.flash import FlashPins
 from celosia.rtl.flash_memory import FlashMemory
+from celosia.runtime import serial_device
 
 CONFIG = PRESETS["tiny_flash"]
 
@@ -32,7 +38,7 @@ class WithFlash(wiring.Component):
         m = Module()
         m.submodules.registers = registers = StandIn()
         connect(m, flipped(self.s_axi_lite), registers.s_axi_lite)
-        m.submodules.memory = memory = FlashMemory(CONFIG)
+        m.submodules.memory = memory = FlashMemory(CONFIG.replace(on_chip_bytes=4096))
         connect(m, memory.pins, flipped(self.flash))
         return m
 
@@ -74,3 +80,36 @@ def test_the_clock_is_not_faster_than_the_pins():
     check_flash(CONFIG, board("ulx3s-85f"), 60.0)
     with pytest.raises(ConfigError, match="the clock must be at most 60 MHz, not 61; ask for"):
         check_flash(CONFIG, board("ulx3s-85f"), 61.0)
+
+
+def test_a_program_is_written_behind_the_bitstream_and_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = GoldenBoard(CONFIG)
+    monkeypatch.setattr(serial_device, "open_port", lambda name, baud: found)
+    assert app.run("compile digits_vit -c tiny_flash -o P".split()) == 0
+    run = "run P --dataset digits --limit 2 --device"
+    assert app.run(f"{run} golden --json golden.json".split()) == 0
+    capsys.readouterr()
+    assert app.run(f"{run} serial:X".split()) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"flash holds something else in (\d+) of \1 blocks; write the program", shown)
+
+    assert app.run("program ulx3s-85f P --flash --dry-run".split()) == 0
+    command = capsys.readouterr().out.split()
+    expected = "--write-flash --file-type raw --offset 4194304 P/image.bin".split()
+    assert command[-6:] == expected
+    image = Path(command[-1]).read_bytes()
+    at = CONFIG.flash_base + int(command[-2]) - CONFIG.flash_offset
+    found.memory[at : at + len(image)] = np.frombuffer(image, np.uint8)
+    assert app.run(f"{run} serial:X --json board.json".split()) == 0
+    golden, given = (json.loads(Path(f"{name}.json").read_text()) for name in ("golden", "board"))
+    assert given["results"] == golden["results"] and len(golden["results"]) == 2
+
+    found.memory[at + 5000] ^= 1
+    assert app.run(f"{run} serial:X".split()) == 2
+    assert "something else in 1 of " in " ".join(capsys.readouterr().err.split())
+    assert app.run("program ulx3s-85f P --dry-run".split()) == 2
+    assert "add --flash" in capsys.readouterr().err
+    assert app.run("compile digits_vit -c tiny -o Q".split()) == 0
+    assert app.run("program ulx3s-85f Q --flash --dry-run".split()) == 2
+    assert "made for a machine with on_chip memory" in " ".join(capsys.readouterr().err.split())

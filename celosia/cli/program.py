@@ -1,4 +1,4 @@
-"""`celosia program`: load a bitstream into a board, with openFPGALoader."""
+"""`celosia program`: load a bitstream into a board, or a program into its flash."""
 
 import json
 import shlex
@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from celosia.cli.common import out
+from celosia.compiler.program import IMAGE, MANIFEST, Program
 from celosia.errors import CelosiaError, ToolError
 from celosia.platforms.board import Board
 from celosia.platforms.boards import board as board_named
+from celosia.platforms.flash_pads import check_flash
 
-__all__ = ["loader_command", "program_command"]
+__all__ = ["image_command", "loader_command", "program_command"]
 
 LOADER = "openFPGALoader"
 _INSTALL = (
@@ -28,7 +30,9 @@ def program_command(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE|BUILD", help="A bitstream, or the folder that `synthesize` wrote."
+            metavar="FILE|BUILD|PROGRAM",
+            help="A bitstream, or the folder that `synthesize` wrote; with --flash also a program "
+            "that `compile` wrote, for a machine with flash.",
         ),
     ],
     flash: Annotated[
@@ -40,11 +44,16 @@ def program_command(
 ) -> None:
     """Load a bitstream into a board.
 
-    The program openFPGALoader does it, which has to be installed. Boards with an iCE40 and those
-    whose boot loader takes it keep the bitstream in their flash in any case.
+    Or write weights and instructions of a program into its flash, behind the bitstream, where a
+    machine with flash reads them. The program openFPGALoader does it, which has to be installed.
+    Boards with an iCE40 and those whose boot loader takes it keep the bitstream in their flash in
+    any case.
     """
     platform = board_named(board)
-    command = loader_command(platform, find_bitstream(platform, source), flash=flash)
+    if (source / MANIFEST).exists():
+        command = image_command(platform, source, flash=flash)
+    else:
+        command = loader_command(platform, find_bitstream(platform, source), flash=flash)
     if dry_run:
         out.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
         return
@@ -72,6 +81,27 @@ def loader_command(board: Board, bitstream: Path, *, flash: bool) -> list[str]:
             f"board {board.name} is none that {LOADER} knows; load {bitstream} as its maker says"
         )
     return [LOADER, *board.loader, *(["--write-flash"] if flash else []), str(bitstream)]
+
+
+def image_command(board: Board, source: Path, *, flash: bool) -> list[str]:
+    """Return the command that writes a program into the flash, behind the bitstream.
+
+    Raises
+    ------
+    CelosiaError
+        If the program is not for a machine with flash, or the board has none.
+    """
+    config = Program.load(source).config
+    if config.memory != "flash":
+        raise CelosiaError(
+            f"{source}: made for a machine with {config.memory} memory, which gets its program "
+            "from `celosia run`; give a bitstream"
+        )
+    check_flash(config, board)
+    if not flash:
+        raise CelosiaError(f"{source}: a program goes into the flash to stay; add --flash")
+    *options, image = loader_command(board, source / IMAGE, flash=True)
+    return [*options, "--file-type", "raw", "--offset", str(config.flash_offset), image]
 
 
 def find_bitstream(board: Board, source: Path) -> Path:

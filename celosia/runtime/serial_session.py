@@ -2,7 +2,7 @@
 
 Whatever is in the board's memory already is not sent again: both ends compare checksums of its
 blocks first. So a second run of a program is there at once, and a transfer that broke goes on where
-it was.
+it was. A flash is only compared: it is written by the board's loader.
 """
 
 import struct
@@ -81,7 +81,8 @@ class SerialSession(Session):
         self._seen = bytearray()
         self._identify()
         self._clear()
-        self.blocks_sent = self._fill(program.image, window_size(program), progress)
+        memory = program.memory(window_size(program)).tobytes()
+        self.blocks_sent = self._fill(memory, progress)
         self.blocks = -(-window_size(program) // BLOCK_BYTES)
         self._set({
             "program": program.entry,
@@ -193,17 +194,30 @@ class SerialSession(Session):
     def _clear(self) -> None:
         """Bring everything but the memory to zeros."""
         image = clear_image(self.program.config)
-        self._fill(image, len(image))
+        self._fill(image)
         self._set({"program": 0, "window_base": 0, "window_size": len(image)})
         self._start(10_000_000)
 
-    def _fill(self, image: bytes, size: int, progress: Progress | None = None) -> int:
-        """Bring an image and zeros behind it into the memory; return the blocks that were sent."""
-        image += bytes(size - len(image))
-        self._seen[:size] = image
-        digests = self._link.digests(MEMORY_WINDOW, size)
+    def _fill(self, image: bytes, progress: Progress | None = None) -> int:
+        """Bring an image into the memory; return the blocks that were sent.
+
+        Raises
+        ------
+        DeviceError
+            If the memory does not keep it, or the flash, which is not written here, has another.
+        """
+        digests = self._link.digests(MEMORY_WINDOW, len(image))
         pairs = list(zip(_blocks(image), digests, strict=True))
         sent = [one for one, digest in pairs if zlib.crc32(one[1]) != digest]
+        fixed = self.program.config.flash_base or len(image)
+        if wrong := [at for at, _ in sent if at >= fixed]:
+            blocks = sum(at >= fixed for (at, _), _ in pairs)
+            raise DeviceError(
+                f"{self.program.model}: the board's flash holds something else in {len(wrong)} of "
+                f"{blocks} blocks; write the program into it with `celosia program BOARD PROGRAM "
+                "--flash`"
+            )
+        self._seen[: len(image)] = image
         there = len(pairs) - len(sent)
         requests = [request for at, block in sent for request in writes(MEMORY_WINDOW + at, block)]
         total = len(pairs)
