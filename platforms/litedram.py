@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ CLOCKS_MHZ = (48, 100)
 #: What LiteDRAM's generator says about the PHY, and a mode register that it loads.
 _CONSTANT = re.compile(r"#define SDRAM_PHY_(\w+) (0x[0-9a-f]+|\d+)")
 _MODE = re.compile(r"/\* Load Mode Register (\d).*?address_write\((\w+)\);", re.DOTALL)
+#: Bits of mode register 1 that choose the part's termination.
+_TERMINATION = 0b10_0100_0100
 _COMMENT = re.compile(r"//.*|/\*(?s:.*?)\*/")
 #: Pins of the DDR3 among the ports. Those that are driven both ways, or that nothing drives, are
 #: declared as inputs.
@@ -60,8 +62,8 @@ class DDR3Part:
     frequency: float
     #: Whether the pins of the data masks are those of each other's lane.
     dm_swap: bool = False
-    #: Termination in the part, if not LiteDRAM's choice.
-    rtt_nom: str | None = None
+    #: Whether the part terminates its data lines.
+    terminated: bool = True
     #: Steps by which the commands are late at clocks up to 64 MHz.
     slow_cmd_delay: int = 0
 
@@ -120,7 +122,7 @@ def generate_core(
         )
     check_ddr3(config)
     late = part.slow_cmd_delay if frequency <= 64 else 0
-    return _generate(
+    core = _generate(
         config,
         device=device,
         sdram_module=part.module,
@@ -128,8 +130,13 @@ def generate_core(
         sys_clk_freq=1e6 * frequency,
         dm_swap=part.dm_swap,
         cmd_delay=late,
-        **({"rtt_nom": part.rtt_nom} if part.rtt_nom else {}),
     )
+    if part.terminated:
+        return core
+    # LiteDRAM's generator has a setting for it, which it ignores.
+    first, second, *rest = core.description.modes
+    modes = (first, second & ~_TERMINATION, *rest)
+    return replace(core, description=replace(core.description, modes=modes))
 
 
 def simulated_core(module: str, config: MachineConfig, *, frequency: float) -> DDR3Core:

@@ -56,7 +56,7 @@ class _OrangeCrab(DDR3Board):
     memory = "128 MB DDR3 x16"
     #: As in LiteX's design for the board; its lines of masks are crossed.
     ddr3 = DDR3Part(
-        module="MT41K64M16", frequency=48, dm_swap=True, rtt_nom="disabled", slow_cmd_delay=100
+        module="MT41K64M16", frequency=48, dm_swap=True, terminated=False, slow_cmd_delay=100
     )
     ddr3_idle = ("ddr3_pseudo_power",)
     button = ("button", 0)

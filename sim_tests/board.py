@@ -44,10 +44,13 @@ class Board:
     def __init__(self, config, folder, **shares):
         self.folder = folder
         folder.mkdir()
-        self.simulation = line_simulation(BoardPins(config), DIVISOR, folder)
+        self.simulation = self._simulation(config, folder)
         self.env = {"DIVISOR": DIVISOR, "FOLDER": folder, "SHARES": json.dumps(shares)}
         self.error = None
         self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _simulation(self, config, folder):
+        return line_simulation(BoardPins(config), DIVISOR, folder)
 
     def _run(self):
         try:

@@ -18,6 +18,7 @@ ARROWS = {
     "celosia.array_map": set(),
     "celosia.atomic": {"errors"},
     "celosia.flash_part": set(),
+    "celosia.ddr3": {"errors"},
     "celosia.sdram_part": {"errors"},
     "celosia.config": {"errors", "flash_part", "sdram_part"},
     "celosia.isa": {"config", "errors"},
@@ -29,13 +30,14 @@ ARROWS = {
         *("golden", "isa", "sdram_part", "tiles"),
     },
     "celosia.cores": {"config", "errors"},
-    "celosia.rtl": {"config", "cores", "errors", "flash_part", "isa", "sdram_part"},
+    "celosia.rtl": {"config", "cores", "ddr3", "errors", "flash_part", "isa", "sdram_part"},
     "celosia.platforms": {
-        *("array_map", "config", "cores", "errors", "flash_part", "isa", "rtl", "sdram_part"),
+        *("array_map", "config", "cores", "ddr3", "errors"),
+        *("flash_part", "isa", "rtl", "sdram_part"),
     },
     "celosia.runtime": {
         *("arguments", "array_map", "atomic", "compiler", "config", "cores"),
-        *("errors", "flash_part", "golden", "isa", "rtl", "sdram_part", "tiles"),
+        *("ddr3", "errors", "flash_part", "golden", "isa", "rtl", "sdram_part", "tiles"),
     },
 }
 
@@ -43,6 +45,7 @@ ARROWS = {
 WITHOUT_AMARANTH = {
     "celosia.errors",
     "celosia.array_map",
+    "celosia.ddr3",
     "celosia.flash_part",
     "celosia.sdram_part",
     "celosia.atomic",
