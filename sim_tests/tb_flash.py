@@ -62,7 +62,7 @@ class Bench:
         return word
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(pauses=PAUSES, stall=[0.0, 0.5])
 async def both_memories_in_order(dut, pauses, stall):
     """Bursts of the machine anywhere, many at once, its writes to the chip, and the host's."""
@@ -113,7 +113,7 @@ async def both_memories_in_order(dut, pauses, stall):
     assert await bench.access(False, at) == 0x12345678
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 async def nothing_beyond_the_end_and_no_writes(dut):
     bench = Bench(dut)
     await bench.start()
@@ -129,7 +129,7 @@ async def nothing_beyond_the_end_and_no_writes(dut):
     assert dut.violation.value == 0
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 async def resets_at_any_time(dut):
     """The machine may be reset amid a command or data: the next read is right."""
     bench = Bench(dut)
@@ -155,7 +155,7 @@ async def ask(dut, beats: int, first: int) -> None:
             await RisingEdge(dut.clk)
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=500, timeout_unit="us")
 async def a_beat_in_four_cycles_a_byte(dut):
     """The stated latency, and then not a cycle is lost, nor the part asked again."""
     Clock(dut.clk, 10, unit="ns").start()
