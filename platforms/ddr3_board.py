@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from celosia.config import MachineConfig
 from celosia.platforms.ecp5_board import ECP5Board
-from celosia.platforms.litedram import CORE, LINE_BYTES, DDR3Core, DDR3Part, generate_core
+from celosia.platforms.litedram import CORE, LINE_BYTES, DDR3Part, generate_core
+from celosia.platforms.litedram_files import DDR3Core
 from celosia.rtl.axi import AXI4, AXI4Lines, AXI4Lite
 from celosia.rtl.axi_widen import AXI4Widener
 from celosia.rtl.host_ports import HostPorts

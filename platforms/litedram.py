@@ -1,4 +1,4 @@
-"""The controller of a board's DDR3: a core that LiteDRAM generates, and what must be known of it.
+"""The controller of a board's DDR3: a core that LiteDRAM generates.
 
 LiteDRAM comes from PyPI (`pip install 'celosia[ddr3]'`). Its generator runs in a process of its
 own, in about a second; equal settings give equal text. The core has a port of AXI4 for the machine,
@@ -9,23 +9,20 @@ clock.
 import functools
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from celosia.config import MachineConfig
-from celosia.ddr3 import DDR3Description
 from celosia.errors import ConfigError, ToolError
+from celosia.platforms.litedram_files import DDR3Core, read_core
 
 __all__ = [
     "CORE",
     "LINE_BYTES",
-    "DDR3Core",
     "DDR3Part",
     "check_ddr3",
     "generate_core",
@@ -36,20 +33,12 @@ __all__ = [
 CORE = "litedram"
 #: Bytes that the DDR3 moves at once, and the width of the host's port: a burst of 8 x 16 bits.
 LINE_BYTES = 16
-#: Clock of the machine in MHz. LiteDRAM's own designs for these boards run at 48 to 75 MHz, the
-#: DDR3 at twice that; it is specified for 300 MHz and more, and works all the same.
+#: Clocks of the machine in MHz; that of the DDR3 is twice as fast. LiteX's designs for these boards
+#: run at 48 to 75 MHz, although parts are specified from 300 MHz on.
 CLOCKS_MHZ = (48, 100)
 
-#: What LiteDRAM's generator says about the PHY, and a mode register that it loads.
-_CONSTANT = re.compile(r"#define SDRAM_PHY_(\w+) (0x[0-9a-f]+|\d+)")
-_MODE = re.compile(r"/\* Load Mode Register (\d).*?address_write\((\w+)\);", re.DOTALL)
 #: Bits of mode register 1 that choose the part's termination.
 _TERMINATION = 0b10_0100_0100
-_COMMENT = re.compile(r"//.*|/\*(?s:.*?)\*/")
-#: Pins of the DDR3 among the ports. Those that are driven both ways, or that nothing drives, are
-#: declared as inputs.
-_INPUTS = re.compile(r"input ( wire .* ddram_\w+,)")
-_PIN = re.compile(r"(?:output|inout) +wire +(?:\[(\d+):0\] +)?ddram_(\w+),")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +55,6 @@ class DDR3Part:
     terminated: bool = True
     #: Steps by which the commands are late at clocks up to 64 MHz.
     slow_cmd_delay: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DDR3Core:
-    """A generated core."""
-
-    #: The machine that it is for.
-    config: MachineConfig
-
-    #: Verilog of the module `CORE`.
-    verilog: str
-    #: Clock that it makes for the machine, in MHz.
-    output: float
-    #: Widths of its ports of the DDR3's pins, by their names without `ddram_`.
-    pins: Mapping[str, int]
-    #: What the host needs.
-    description: DDR3Description
-    #: Addresses of its registers.
-    registers: Mapping[str, int]
 
 
 def generate_core(
@@ -180,7 +150,7 @@ def _generate(config: MachineConfig, *, simulated: bool = False, **settings: Any
         if importlib.util.find_spec(package) is None:
             raise ToolError(
                 f"{package} was not found, which makes the controller of a DDR3; "
-                "pip install 'celosia[ddr3]'"
+                f"pip install 'celosia[{'test' if simulated else 'ddr3'}]'"
             )
     ports = {
         "machine": {"type": "axi", "id_width": 1, "data_width": 8 * LINE_BYTES},
@@ -214,55 +184,10 @@ def _generate(config: MachineConfig, *, simulated: bool = False, **settings: Any
             lines = (done.stdout + done.stderr).strip().splitlines()
             raise ToolError("litedram failed: " + "\n".join(lines[-3:]))
         registers = json.loads((folder / "csr.json").read_text())["csr_registers"]
-        return _core(
+        return read_core(
             config,
             verilog.read_text(),
             header.read_text(),
             {key: value["addr"] for key, value in registers.items()},
             settings["input_clk_freq"] / 1e6,
         )
-
-
-def _core(
-    config: MachineConfig, verilog: str, header: str, registers: dict[str, int], reference: float
-) -> DDR3Core:
-    """Read out of LiteDRAM's files what must be known; make pins of the DDR3 bidirectional."""
-    # Comments have the date, and lists in any order.
-    text = _INPUTS.sub(r"inout \1", _COMMENT.sub("", verilog))
-    pins = {name: int(high or 0) + 1 for high, name in _PIN.findall(text)}
-    constants = {key: int(value, 0) for key, value in _CONSTANT.findall(header)}
-    modes = {int(number): int(value, 0) for number, value in _MODE.findall(header)}
-    description = DDR3Description(
-        size_bits=constants["SUPPORTED_MEMORY"].bit_length() - 1,
-        phases=constants["PHASES"],
-        read_phase=constants["RDPHASE"],
-        write_phase=constants["WRPHASE"],
-        phase_bytes=constants["DFI_DATABITS"] // 8,
-        lanes=constants["MODULES"],
-        delays=constants.get("DELAYS", 0),
-        bitslips=constants.get("BITSLIPS", 0),
-        modes=(modes[0], modes[1], modes[2], modes[3]),
-        phy=registers.get("ddrphy_dly_sel", 0),
-        dfii=registers["sdram_dfii_control"],
-    )
-    return DDR3Core(
-        config=config,
-        verilog=text,
-        output=_made_clock(text, reference),
-        pins=pins,
-        description=description,
-        registers=registers,
-    )
-
-
-def _made_clock(verilog: str, reference: float) -> float:
-    """Return the clock that a core makes of `reference` MHz: half of its PLL's first output."""
-    pll = re.search(r"EHXPLLL #\((.*?)\) EHXPLLL", verilog, re.DOTALL)
-    if pll is None:  # simulated
-        return reference
-    numbers = {name: int(value) for name, value in re.findall(r"(\w+) +\(\d+'d(\d+)\)", pll[1])}
-    fed_back = re.search(r'"INT_(\w+)"', pll[1])
-    assert fed_back is not None
-    oscillator = reference / numbers["CLKI_DIV"] * numbers["CLKFB_DIV"]
-    oscillator *= numbers[f"CLK{fed_back[1]}_DIV"]
-    return oscillator / numbers["CLKOP_DIV"] / 2
