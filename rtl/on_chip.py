@@ -49,7 +49,8 @@ class OnChipMemory(wiring.Component):
 
     Incrementing bursts of full beats; reading and writing run at once, each one beat per cycle,
     also from burst to burst. Beats beyond the end are answered with a decode error and not
-    written. The host gets the cycles in which the machine does not read (or write): it can wait
+    written. A word is written in the cycle after its beat was taken, before its burst is answered.
+    The host gets the cycles in which the machine does not read (or write): it can wait
     long while the machine streams, but bursts end.
 
     Parameters
@@ -111,16 +112,21 @@ class OnChipMemory(wiring.Component):
             read.addr.eq(
                 Mux(machine_reads.valid, machine_reads.position, self.host.p.address[shift:])
             ),
+        ]
+        # What is written waits for a cycle: it comes from block RAM, and goes to many.
+        m.d.sync += [
             write.addr.eq(
                 Mux(machine_writes.valid, machine_writes.position, self.host.p.address[shift:])
             ),
+            write.data.eq(
+                Mux(machine_writes.valid, self.write.wdata, self.host.p.data.replicate(lanes))
+            ),
+            write.en.eq(0),
         ]
         with m.If(machine_writes.valid):
-            m.d.comb += [write.data.eq(self.write.wdata), write.en.eq(enable)]
-        with m.Else():
-            m.d.comb += write.data.eq(self.host.p.data.replicate(lanes))
-            with m.If(self.host.valid & may & self.host.p.write & ~outside):
-                m.d.comb += write.en.word_select(lane, 4).eq(-1)
+            m.d.sync += write.en.eq(enable)
+        with m.Elif(self.host.valid & may & self.host.p.write & ~outside):
+            m.d.sync += write.en.word_select(lane, 4).eq(-1)
 
         reading = Signal()
         read_lane = Signal.like(lane)
