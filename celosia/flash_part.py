@@ -27,9 +27,12 @@ class FlashPart:
     #: Command of the read ("fast read quad I/O"), and clocks between mode bits and data.
     read: int = 0xEB
     dummy: int = 4
-    #: Commands, each with its data, after which the four lines work; none if that is kept in the
-    #: part (by `openFPGALoader --enable-quad`, or from the factory).
-    quad_enable: tuple[bytes, ...] = ()
+    #: Command that reads the register with the bit that the four lines work, and that bit; what
+    #: sets it where it is not set, and how long that takes.
+    status: int
+    quad_bit: int
+    quad_enable: tuple[bytes, ...]
+    write: float
     #: From power on to the first command; from the end of power-down, and of a reset, to the next
     #: one; between two commands.
     power_up: float
@@ -44,30 +47,40 @@ class FlashPart:
 
     @property
     def start_cycles(self) -> int:
-        """Cycles from the machine's reset until the first read can begin, at most."""
-        frames = 4 + len(self.quad_enable)
+        """Cycles from the machine's reset until the first read can begin, at most.
+
+        The first start of all, which may have to set the bit for good, takes longer by `write`.
+        """
+        frames = 6 + len(self.quad_enable)
         waits = sum(map(self.cycles, (self.power_up, self.release, self.reset)))
-        return waits + frames * (2 * 8 * 4 + self.cycles(self.deselect) + 8)
+        return waits + frames * (2 * 16 + self.cycles(self.deselect) + 4)
 
 
 #: Parts by name; the slowest version of each.
 FLASH_PARTS = {
     part.name: part
     for part in (
-        # The quad bit is set until power off: nothing wears.
+        # The bit is set until power off: nothing wears.
         FlashPart(
             name="W25Q128",
             bytes=1 << 24,
+            status=0x35,
+            quad_bit=1,
             quad_enable=(bytes([0x50]), bytes([0x31, 0x02])),
+            write=50,
             power_up=20_000,
             release=3_000,
             reset=30_000,
             deselect=50,
         ),
-        # Its quad bit can only be set for good.
+        # The bit is set for good.
         FlashPart(
             name="IS25LP128",
             bytes=1 << 24,
+            status=0x05,
+            quad_bit=6,
+            quad_enable=(bytes([0x06]), bytes([0x01, 0x40])),
+            write=15_000_000,
             power_up=300_000,
             release=5_000,
             reset=100_000,

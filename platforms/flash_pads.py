@@ -59,7 +59,8 @@ class FlashPads(Elaboratable):
                 0,
                 Subsignal("cs", PinsN(lines.cs, dir="o")),
                 Subsignal("dq", Pins(lines.dq, dir="io", assert_width=4)),
-                Attrs(PULLMODE="NONE", DRIVE="4", IO_TYPE="LVCMOS33"),
+                # Lines that nobody drives are not to hold the part.
+                Attrs(PULLMODE="UP", DRIVE="4", IO_TYPE="LVCMOS33"),
             )
         ])
         pads = platform.request("machine_flash", dir={"cs": "-", "dq": "-"})

@@ -104,14 +104,20 @@ class FlashReader(wiring.Component):
         })
 
     def _frames(self) -> list[tuple[int, int, int]]:
-        """Return what wakes the part: clocks, levels of the lines in them, cycles to wait then."""
+        """Return what wakes the part: clocks, levels of the lines in them, cycles to wait then.
+
+        Of the last frames one reads the status, those behind it are for parts that lack the bit.
+        """
         part = self.part
         apart = part.cycles(part.deselect)
         frames = [(clocks, (1 << 4 * clocks) - 1, apart) for clocks in (8, 16)]
         frames += [(8, _command(bytes([_RELEASE])), part.cycles(part.release))]
         frames += [(8, _command(bytes([_ENABLE_RESET])), apart)]
         frames += [(8, _command(bytes([_RESET])), part.cycles(part.reset))]
-        return frames + [(8 * len(one), _command(one), apart) for one in part.quad_enable]
+        frames += [(16, _command(bytes([part.status])), apart)]
+        waits = [*[apart] * (len(part.quad_enable) - 1), part.cycles(part.write)]
+        commands = zip(part.quad_enable, waits, strict=True)
+        return frames + [(8 * len(one), _command(one), wait) for one, wait in commands]
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -137,6 +143,9 @@ class FlashReader(wiring.Component):
         clocks = Signal(range(ASKING + part.dummy + 1))
         nibble = Signal(range(2 * width))
         held = Signal(4, reset_less=True)
+        heard = Signal(range(max(9, part.dummy + 1)))  # last clocks of a frame: the part's turn
+        status = Signal(8, reset_less=True)
+        asking = len(frames) - len(part.quad_enable) - 1  # frame that reads the status
         m.d.comb += pins.dq_o.eq(out[:4])
 
         address = Cat(Const(0, exact_log2(width)), burst.beat)[:24]
@@ -155,7 +164,10 @@ class FlashReader(wiring.Component):
                     for number, (count, levels, wait) in enumerate(frames):
                         with m.Case(number):
                             m.d.sync += [out.eq(levels), clocks.eq(count), after.eq(wait)]
-                with m.If(frame == len(frames)):
+                            m.d.sync += heard.eq(8 if number == asking else 0)
+                with m.If((frame == asking + 1) & status[part.quad_bit]):
+                    m.d.sync += frame.eq(len(frames))
+                with m.Elif(frame == len(frames)):
                     m.d.sync += [starting.eq(0), after.eq(part.cycles(part.deselect))]
                     m.next = "IDLE"
                 with m.Else():
@@ -167,13 +179,15 @@ class FlashReader(wiring.Component):
                     m.next = "REFUSE"
                 with m.Elif(known):
                     m.d.sync += [out.eq(read), clocks.eq(ASKING + part.dummy), active.eq(1)]
+                    m.d.sync += heard.eq(part.dummy)
                     m.d.sync += [pins.cs.eq(1), pins.dq_oe.eq(1)]
                     m.next = "SHIFT"
             with m.State("SHIFT"):
                 m.d.sync += pins.clk.eq(~pins.clk)
                 with m.If(pins.clk):
                     m.d.sync += [out.eq(out >> 4), clocks.eq(clocks - 1)]
-                    with m.If(~starting & (clocks == part.dummy + 1)):
+                    m.d.sync += status.eq(Cat(pins.dq_i[1], status[:7]))
+                    with m.If(clocks == heard + 1):
                         m.d.sync += pins.dq_oe.eq(0)
                     with m.If(clocks == 1):
                         m.next = "READ"

@@ -5,7 +5,7 @@ from celosia.flash_part import MOST_MHZ, FlashPart
 __all__ = ["model_parameters"]
 
 #: Times that the model takes in nanoseconds.
-_TIMES = ("power_up", "release", "reset", "deselect")
+_TIMES = ("power_up", "release", "reset", "deselect", "write")
 
 
 def model_parameters(part: FlashPart, offset: int) -> dict[str, int]:
@@ -16,7 +16,7 @@ def model_parameters(part: FlashPart, offset: int) -> dict[str, int]:
     part : FlashPart
         What its data sheet says.
     offset : int
-        Where in it the file lies that it is given.
+        Where in it the file lies that it is given; its four lines have been switched on.
     """
     return {
         "SIZE": part.bytes,
@@ -24,6 +24,7 @@ def model_parameters(part: FlashPart, offset: int) -> dict[str, int]:
         "PERIOD_PS": round(1e6 / MOST_MHZ),
         "READ": part.read,
         "DUMMY": part.dummy,
-        "QUAD": int(not part.quad_enable),
+        "STATUS": part.status,
+        "QUAD_BIT": part.quad_bit,
         **{f"{name.upper()}_NS": round(getattr(part, name)) for name in _TIMES},
     }

@@ -8,7 +8,7 @@
 // The part may be in any state that others leave it in, as `+left` says: 0 ready, 1 powered down,
 // 2 and 3 expecting the address of a read on four lines and on two. `+flash` is a file with what it
 // holds from OFFSET on; all other bytes are erased. `+power_up`, `+release`, `+reset`, `+deselect`,
-// `+dummy` and `+quad` make it another part than the parameters say.
+// `+write`, `+dummy` and `+quad` make it another part than the parameters say.
 //
 // `doing` says what the part spends the cycle on: 1 data, 2 commands and addresses, 3 nothing,
 // though it is selected; 0 it is not.
@@ -24,10 +24,12 @@ module flash_model #(
     parameter SIZE = 1 << 24,
     OFFSET = 0,
     PERIOD_PS = 16667,
-    POWER_UP_NS = 0, RELEASE_NS = 0, RESET_NS = 0, DESELECT_NS = 0,
+    POWER_UP_NS = 0, RELEASE_NS = 0, RESET_NS = 0, DESELECT_NS = 0, WRITE_NS = 0,
+    STATUS = 8'h05,   // reads the status whose bit QUAD_BIT says that the four lines are on
+    QUAD_BIT = 6,
     READ = 8'hEB,
     DUMMY = 4,
-    QUAD = 1  // the four lines are switched on for good
+    QUAD = 1  // that bit as the part keeps it
 ) (
     input clk,
     input rst,  // the machine's, which may come at any time
@@ -41,17 +43,19 @@ module flash_model #(
 );
     /* verilator lint_off BLKSEQ */
     localparam [3:0] COMMAND = 0, ADDRESS = 1, MODE = 2, WAIT = 3, DATA = 4, ARGUMENT = 5, DONE = 6,
-        IGNORED = 7;
+        IGNORED = 7, ANSWER = 8;
     reg [7:0] memory [0:SIZE-1];
     reg [63:0] cycle, raised, busy;
     reg [3:0] phase, dq_before;
     reg cs_before, sck_before, oe_before;
-    reg down, quad, resettable, writable, begun, driving, low;
+    reg down, quad, resettable, begun, driving, low;
+    reg [1:0] writable;  // 0 nothing, 1 until power off, 2 for good
     reg [1:0] lines, expected;  // of address and mode bits: 0 none, 1 four, 2 two
     reg [7:0] command, argument, count;
     reg [31:0] address;
     reg [15:0] noise;
-    integer n, file, left, power_up, release_time, reset_time, deselect, dummy, kept;
+    integer n, file, left, power_up, release_time, reset_time, deselect, dummy, kept,
+        write_time;
     string name;
 
     function too_early(input [63:0] since, input [63:0] ns);
@@ -75,6 +79,7 @@ module flash_model #(
         if (!$value$plusargs("deselect=%d", deselect)) deselect = DESELECT_NS;
         if (!$value$plusargs("dummy=%d", dummy)) dummy = DUMMY;
         if (!$value$plusargs("quad=%d", kept)) kept = QUAD;
+        if (!$value$plusargs("write=%d", write_time)) write_time = WRITE_NS;
         down = left == 1; expected = left == 2 ? 1 : left == 3 ? 2 : 0;
         cycle = 0; raised = 0; busy = 0; phase = COMMAND; dq_before = 0; cs_before = 0;
         sck_before = 0; oe_before = 0; quad = kept != 0; resettable = 0; writable = 0; begun = 0;
@@ -90,6 +95,7 @@ module flash_model #(
                     down = 0;
                     busy = cycle + (1000 * release_time + PERIOD_PS - 1) / PERIOD_PS;
                 end
+                8'h06: writable = 2;
                 8'h50: writable = 1;
                 8'h66: resettable = 1;
                 8'h99: begin
@@ -98,18 +104,21 @@ module flash_model #(
                     expected = 0;
                     busy = cycle + (1000 * reset_time + PERIOD_PS - 1) / PERIOD_PS;
                 end
-                8'h31: begin
-                    if (!writable) broken(12);
-                    quad = argument[1];
+                8'h01, 8'h31: begin
+                    if (writable != (command == 8'h01 ? 2 : 1)) broken(12);
+                    quad = argument[QUAD_BIT];
+                    if (writable == 2) kept = quad;
+                    busy = cycle + (64'd1000 * write_time + PERIOD_PS - 1) / PERIOD_PS;
                 end
                 default: ;
             endcase
             DATA, IGNORED: ;
+            ANSWER: if (count != 8 && !rst) broken(4);
             // A part that expected an address is left alone by less than that.
             default: if (begun && !rst) broken(4);
         endcase
         if (phase != DONE || command != 8'h66) resettable = 0;
-        if (phase != DONE || command != 8'h50) writable = 0;
+        if (phase != DONE || command != 8'h50 && command != 8'h06) writable = 0;
         driving = 0;
     endtask
 
@@ -130,8 +139,12 @@ module flash_model #(
                         if (command != 8'hFF) broken(10);
                     end else case (command)
                         8'hFF: phase = IGNORED;
-                        8'hAB, 8'h50, 8'h66, 8'h99: ;
-                        8'h31: phase = ARGUMENT;
+                        8'hAB, 8'h66, 8'h99: ;
+                        8'h06: if (STATUS != 8'h05) broken(3);
+                        8'h50: if (STATUS != 8'h35) broken(3);
+                        8'h01: if (STATUS != 8'h05) broken(3); else phase = ARGUMENT;
+                        8'h31: if (STATUS != 8'h35) broken(3); else phase = ARGUMENT;
+                        STATUS: phase = ANSWER;
                         READ: begin
                             if (!quad) broken(6);
                             lines = 1;
@@ -167,6 +180,7 @@ module flash_model #(
                 reads = reads + 1;
             end
             DONE: broken(4);
+            ANSWER: if (count > 8) broken(4);
             default: ;
         endcase
     endtask
@@ -204,6 +218,10 @@ module flash_model #(
             dq_i <= low ? memory[address % SIZE][3:0] : memory[address % SIZE][7:4];
             if (low) address = address + 1;
             low = !low;
+        end
+        if (cs && !sck && sck_before && phase == ANSWER) begin
+            driving = 1;
+            dq_i <= noise[3:0] & 4'b1101 | ((quad && 7 - count == QUAD_BIT) << 1);
         end
         cs_before = cs; sck_before = sck; dq_before = dq_o; oe_before = dq_oe;
     end
