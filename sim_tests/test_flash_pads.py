@@ -113,3 +113,15 @@ def test_a_program_is_written_behind_the_bitstream_and_runs(tmp_path, monkeypatc
     assert app.run("compile digits_vit -c tiny -o Q".split()) == 0
     assert app.run("program ulx3s-85f Q --flash --dry-run".split()) == 2
     assert "made for a machine with on_chip memory" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_self_test_of_a_board_is_written_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = GoldenBoard(CONFIG)
+    monkeypatch.setattr(serial_device, "open_port", lambda name, baud: found)
+    assert app.run("selftest -c tiny_flash --device serial:X --runs 1".split()) == 2
+    assert app.run("selftest -c tiny_flash --save S".split()) == 0
+    image = Path("S/image.bin").read_bytes()
+    found.memory[CONFIG.flash_base :][: len(image)] = np.frombuffer(image, np.uint8)
+    assert app.run("selftest -c tiny_flash --device serial:X --runs 1 --json S.json".split()) == 0
+    assert json.loads(Path("S.json").read_text())["equal"]

@@ -1,5 +1,6 @@
 """`celosia selftest`: a small program of all units on a device, against the golden machine."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -81,6 +82,14 @@ def selftest_command(
         str | None,
         typer.Option("--core", metavar="NAME", help="systolic: the array alone, on a board."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="DIR",
+            help="Only write the program here; `celosia program` puts it into a board's flash.",
+        ),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Test a device: run all units with random numbers, compare every byte with the golden machine.
@@ -90,6 +99,9 @@ def selftest_command(
     systolic an array alone (`synthesize --core`) multiplies, and NumPy says what is right.
     """
     machine = load_config(config)
+    if save is not None:
+        selftest_program(machine).save(save)
+        return
     found = (
         _examine_machine(machine, device, baud, runs)
         if core is None

@@ -17,15 +17,23 @@ __all__ = ["random_rows", "selftest_program"]
 
 @dataclass
 class _Layout:
-    """Bytes of the window, one area behind the other, each from a multiple of 64."""
+    """Bytes of the window, one area behind the other, each from a multiple of 64.
+
+    `end` is that of the image; `free`, where areas without contents lie elsewhere, that of these.
+    """
 
     sections: list[Section]
     data: dict[str, bytes]
     end: int = 0
+    free: int | None = None
 
     def add(self, name: str, content: bytes | int) -> int:
         size = content if isinstance(content, int) else len(content)
-        address, self.end = self.end, -(-(self.end + size) // 64) * 64
+        rounded = -(-size // 64) * 64
+        if self.free is not None and isinstance(content, int):
+            address, self.free = self.free, self.free + rounded
+        else:
+            address, self.end = self.end, self.end + rounded
         self.sections.append(Section(name, address, size))
         if not isinstance(content, int):
             self.data[name] = content
@@ -52,7 +60,8 @@ def selftest_program(config: MachineConfig) -> Program:
     rng = np.random.default_rng(1)
 
     # Code first; how much of it there is, is known when all addresses are, and these stay.
-    layout = _Layout([], {}, 24 * isa.INSTRUCTION_BYTES)
+    first = config.flash_base
+    layout = _Layout([], {}, first + 24 * isa.INSTRUCTION_BYTES, 0 if first else None)
     entries = np.zeros((rows, 4), "<u2")
     entries[:, 0] = rng.integers(1 << 13, 1 << 15, rows)
     entries[:, 1] = rng.integers(18, 23, rows)
@@ -131,20 +140,22 @@ def selftest_program(config: MachineConfig) -> Program:
     outputs.append(Tensor("store", address, row_bytes // 2, rows, width, 1.0, "int8"))
     code = insert_tokens([*code, Instruction(Opcode.HALT)], config)
 
-    image = bytearray(layout.end)
+    image = bytearray(layout.end - first)
     text = isa.assemble(code)
     image[: len(text)] = text
     for section in layout.sections:
-        content = layout.data.get(section.name, b"")
-        image[section.address : section.address + len(content)] = content
+        if content := layout.data.get(section.name):
+            place = section.address - first
+            image[place : place + len(content)] = content
     return Program(
         config=config,
         model="self-test",
         image=bytes(image),
-        sections=(Section("code", 0, len(text)), *layout.sections),
+        sections=(Section("code", first, len(text)), *layout.sections),
         inputs=(Tensor("A", a, row_bytes, rows, width, 1.0),),
         outputs=tuple(outputs),
         tokens=rows,
+        entry=first,
     )
 
 
