@@ -41,8 +41,9 @@ class BoardPins(wiring.Component):
 class Board:
     """The simulation in a thread, as long as the context lasts; `port` is its name."""
 
-    def __init__(self, config, folder, **shares):
+    def __init__(self, config, folder, *, plusargs=(), **shares):
         self.folder = folder
+        self.plusargs = plusargs
         folder.mkdir()
         self.simulation = self._simulation(config, folder)
         self.env = {"DIVISOR": DIVISOR, "FOLDER": folder, "SHARES": json.dumps(shares)}
@@ -54,7 +55,13 @@ class Board:
 
     def _run(self):
         try:
-            run_simulation(self.simulation, "tb_serial_line", self.folder, env=self.env)
+            run_simulation(
+                self.simulation,
+                "tb_serial_line",
+                self.folder,
+                env=self.env,
+                plusargs=self.plusargs,
+            )
         except BaseException as error:
             self.error = error
 

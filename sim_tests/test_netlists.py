@@ -29,6 +29,19 @@ def test_products_on_netlists(family, tmp_path):
     assert (found.tests, found.caught) == (2, FAULTS)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_netlist_of_models(family, tmp_path):
+    """As whole machines are simulated: cells replaced by their models."""
+    core = CORES["serial.divide"]
+    design = core.make()
+    netlist = synthesise(design, FAMILIES[family], flat=True)
+    cells = {"ecp5": "TRELLIS_FF", "ice40": "SB_DFF", "gowin": "DFF"}[family]
+    assert any(cell.startswith(cells) for cell in netlist.cells)
+    assert cells not in netlist.path.read_text()
+    found = bench(netlist, core.benches(design), tmp_path, faults=1)
+    assert found.tests > 0 and found.caught == 1
+
+
 @pytest.mark.parametrize("family", ["ecp5", "gowin"])
 def test_memories_on_netlists(family, tmp_path):
     """With logic for words that are read while they are written: what the models make of those."""
