@@ -189,7 +189,7 @@ class MachineConfig:
         # Bursts end at these multiples, so that each lies in one memory; sectors are erased whole.
         for name, unit, low, high in (
             ("on_chip_bytes", 4096, 4096, 1 << 24),
-            ("flash_offset", 1 << 16, 0, part.bytes - (1 << 16)),
+            ("flash_offset", 1 << 16, 0, part.size - (1 << 16)),
         ):
             value = getattr(self, name)
             if value % unit or not low <= value <= high:
@@ -225,7 +225,7 @@ class MachineConfig:
     def memory_bytes(self) -> int:
         """Size of the memory that belongs to the machine; 0 with "axi4"."""
         if self.memory == "flash":
-            return self.on_chip_bytes + self.flash.bytes - self.flash_offset
+            return self.on_chip_bytes + self.flash.size - self.flash_offset
         return self.sdram_settings.bytes if self.memory == "sdram" else self.on_chip_bytes
 
     @property

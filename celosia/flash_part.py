@@ -23,7 +23,7 @@ class FlashPart:
     """
 
     name: str
-    bytes: int
+    size: int
     #: Command of the read ("fast read quad I/O"), and clocks between mode bits and data.
     read: int = 0xEB
     dummy: int = 4
@@ -63,7 +63,7 @@ FLASH_PARTS = {
         # The bit is set until power off: nothing wears.
         FlashPart(
             name="W25Q128",
-            bytes=1 << 24,
+            size=1 << 24,
             status=0x35,
             quad_bit=1,
             quad_enable=(bytes([0x50]), bytes([0x31, 0x02])),
@@ -76,7 +76,7 @@ FLASH_PARTS = {
         # The bit is set for good.
         FlashPart(
             name="IS25LP128",
-            bytes=1 << 24,
+            size=1 << 24,
             status=0x05,
             quad_bit=6,
             quad_enable=(bytes([0x06]), bytes([0x01, 0x40])),

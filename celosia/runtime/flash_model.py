@@ -19,7 +19,7 @@ def model_parameters(part: FlashPart, offset: int) -> dict[str, int]:
         Where in it the file lies that it is given; its four lines have been switched on.
     """
     return {
-        "SIZE": part.bytes,
+        "SIZE": part.size,
         "OFFSET": offset,
         "PERIOD_PS": round(1e6 / MOST_MHZ),
         "READ": part.read,
