@@ -98,7 +98,7 @@ class DDR3Description:
         return self.dfii + 4 + 4 * number * (_COMMAND_WORDS + 2 * self.phase_bytes // 4)
 
     def write_data(self, number: int) -> int:
-        """Return the address of what a phase writes; big end first, as is what it has read."""
+        """Return the address of what a phase writes."""
         return self.phase(number) + 4 * _COMMAND_WORDS
 
     def read_data(self, number: int) -> int:

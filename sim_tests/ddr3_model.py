@@ -46,7 +46,7 @@ class ModelDDR3:
     def __init__(self, windows, *, forgets=False, seed=1):
         self.windows = windows
         self.forgets = forgets
-        self.random = random.Random(seed)
+        self.seed = seed
         self.bridge = GoldenBridge(self)
         self.buffer = b""
         self.registers = {}
@@ -154,11 +154,12 @@ class ModelDDR3:
             if slip == at and first <= delay <= last:
                 self.burst_seen |= 1 << lane
                 continue
-            # Beats of another time, a broken bit, or none at all.
-            wrong = self.random.choice(["late", "bit", "burst"])
+            # Beats of another time, a bit of one byte, or none at all: at each place what it is.
+            rng = random.Random(f"{self.seed} {lane} {delay} {slip}")
+            wrong = rng.choice(["late", "bit", "bit", "burst"])
             if wrong == "late":
                 came[lane::LANES] = came[lane::LANES][1:] + bytes(1)
             if wrong == "bit":
-                came[self.random.randrange(0, BURST, LANES) + lane] ^= 1 << self.random.randrange(8)
+                came[rng.randrange(0, BURST, LANES) + lane] ^= 1 << rng.randrange(8)
             self.burst_seen |= (wrong != "burst") << lane
         return bytes(came)

@@ -161,15 +161,15 @@ class DDR3Host:
         return True
 
     def _through(self, pattern: bytes) -> tuple[bytes, int]:
-        """Write a burst and read it; return what came, and the lanes that saw a burst come."""
+        """Write a burst and read it; return what came, and the lanes that saw a burst come.
+
+        The registers have the upper word of a phase first, those to write as those that were read.
+        """
         known = self.known
         size, phases = known.phase_bytes, range(known.phases)
         requests = [
             *self._command(0, _ACTIVATE, 0, 0),
-            *(
-                _block(known.write_data(phase), _swap(pattern[size * phase :][:size]))
-                for phase in phases
-            ),
+            *(_block(known.write_data(phase), pattern[size * phase :][:size]) for phase in phases),
             *self._command(known.write_phase, _WRITE, 0, 0),
             _word(known.phy + _BURST_CLEAR, 1),
             *self._command(known.read_phase, _READ, 0, 0),
@@ -182,7 +182,7 @@ class DDR3Host:
         ]
         # At once: what is written is lost if it is not refreshed for long.
         *words, bursts = self.link.exchange(requests)[-known.phases - 1 :]
-        return b"".join(_swap(data) for data in words), int.from_bytes(bursts, "little")
+        return b"".join(words), int.from_bytes(bursts, "little")
 
     def _command(self, phase: int, command: int, address: int, bank: int) -> list[Request]:
         """Return the requests that give one command in a phase."""
@@ -202,11 +202,6 @@ def _block(address: int, data: bytes) -> Request:
 
 def _word(address: int, value: int) -> Request:
     return _block(address, struct.pack("<I", value))
-
-
-def _swap(data: bytes) -> bytes:
-    """Return a phase's data with its words in the other order: registers have the upper first."""
-    return b"".join(data[at : at + 4] for at in reversed(range(0, len(data), 4)))
 
 
 def _longest_run(good: Sequence[bool]) -> tuple[int, int]:
