@@ -308,9 +308,12 @@ class UARTBridge(wiring.Component):
         m.submodules.bridge = bridge = SerialBridge()
         m.submodules.transmitter = transmitter = UARTTransmitter(self.divisor)
         m.submodules.queue = queue = StreamFIFO(8, QUEUE_BYTES)
+        # A byte comes late out of block RAM, and the bridge has much to decide by it.
+        m.submodules.taken = taken = SkidBuffer(8)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
         connect(m, receiver.o, queue.i)
-        connect(m, queue.o, bridge.i)
+        connect(m, queue.o, taken.i)
+        connect(m, taken.o, bridge.i)
         connect(m, bridge.o, transmitter.i)
         connect(m, bridge.bus, flipped(self.bus))
         return m
