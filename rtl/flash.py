@@ -13,8 +13,8 @@ __all__ = ["FlashBeat", "FlashPins", "FlashReader", "FlashRequest"]
 
 #: Beats that are being read or wait to be taken.
 _ANSWERS = 4
-#: Mode bits: the next command is one like any other.
-_MODE = 0xFF
+#: Each half of the mode bits: the next command is one like any other.
+_MODE = 0xF
 #: Commands that wake a part from power-down, and that reset it.
 _RELEASE, _ENABLE_RESET, _RESET = 0xAB, 0x66, 0x99
 
@@ -150,7 +150,9 @@ class FlashReader(wiring.Component):
 
         address = Cat(Const(0, exact_log2(width)), burst.beat)[:24]
         high_first = [address[4 * n : 4 * n + 4] for n in range(5, -1, -1)]
-        read = Cat(Const(_command(bytes([part.read])), 32), *high_first, Const(_MODE, 8))
+        read = Cat(
+            Const(_command(bytes([part.read])), 32), *high_first, Const(_MODE, 4).replicate(2)
+        )
 
         with m.FSM():
             with m.State("WAIT"):
