@@ -128,7 +128,7 @@ class MemoryWriter(wiring.Component):
         m.d.comb += [
             issue.eq(
                 complete
-                & (bus.awready | ~bus.awvalid)
+                & ~bus.awvalid
                 & (under_way != self.OUTSTANDING)
                 & (self.fault == 0)
                 & ~self.stop

@@ -9,7 +9,7 @@ from celosia.isa import INSTRUCTION_BYTES, OPCODES, Flag, Opcode, Unit
 from celosia.rtl.bursts import MemoryRequest
 from celosia.rtl.decode import has_flag, header_layout
 from celosia.rtl.instruction_register import ArgumentWrite, InstructionRegister
-from celosia.rtl.stream import StreamFIFO
+from celosia.rtl.stream import SkidBuffer, StreamFIFO
 from celosia.rtl.unit_queue import Dispatch
 
 __all__ = ["InstructionFetch", "Sequencer"]
@@ -164,12 +164,15 @@ class Sequencer(wiring.Component):
         m.submodules.fetch = fetch = InstructionFetch(self.config)
         m.submodules.prefetches = prefetches = StreamFIFO(8 * INSTRUCTION_BYTES, 3)
         wiring.connect(m, fetch.requests, wiring.flipped(self.requests))
-        wiring.connect(m, wiring.flipped(self.data), fetch.data)
+        # A beat comes late out of block RAM.
+        m.submodules.beats = beats = SkidBuffer(8 * self.config.memory_width)
+        wiring.connect(m, wiring.flipped(self.data), beats.i)
+        wiring.connect(m, beats.o, fetch.data)
         wiring.connect(m, wiring.flipped(self.argument), fetch.argument)
         wiring.connect(m, prefetches.o, wiring.flipped(self.prefetch))
 
         # Decode the header, which the first beat has, while the other beats come.
-        beat = self.data.payload
+        beat = beats.o.payload
         header = header_layout()(Cat(beat, Const(0, 8 * INSTRUCTION_BYTES - len(beat))))
         is_halt = Signal()
         halted = Signal()

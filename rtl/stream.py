@@ -112,10 +112,17 @@ class StreamFIFO(wiring.Component):
         m = Module()
         kind = fifo.SyncFIFO if self.depth <= self.DISTRIBUTED_DEPTH else fifo.SyncFIFOBuffered
         m.submodules.queue = queue = kind(width=len(Value.cast(self.i.payload)), depth=self.depth)
+        ready = queue.w_rdy
+        if kind is fifo.SyncFIFO:
+            # Found a cycle ahead: much of the control begins here.
+            ready, stays = Signal(init=1, name="ready"), Signal()
+            m.d.comb += stays.eq(~(self.o.valid & self.o.ready))
+            last = (queue.level == self.depth - 1) & self.i.valid
+            m.d.sync += ready.eq(~(stays & ((queue.level == self.depth) | last)))
         m.d.comb += [
             queue.w_data.eq(self.i.payload),
             queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
+            self.i.ready.eq(ready),
             Cat(Value.cast(self.o.payload)).eq(queue.r_data),
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.o.ready),

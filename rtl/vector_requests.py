@@ -122,7 +122,8 @@ class VectorRequests(wiring.Component):
                 with m.Case(function):
                     m.d.comb += first_reader.eq(first)
         reader = Signal(VectorReader)  # of the elements' next request
-        at_first = Signal()
+        at_first = Signal()  # it is the first one of a word
+        multiplies = Signal()  # as `is_product`, once requests begin
         sums_turn = Signal()
         elements_turn = Signal()
         sums_wanted = Signal()
@@ -132,13 +133,13 @@ class VectorRequests(wiring.Component):
         between = Signal(range(RowFunctions.capacity + 1))
         scaled = Signal(range(RowFunctions.capacity + 1))
         m.d.comb += [
-            at_first.eq(reader == first_reader),
-            begin_elements.eq(elements.o.p.first & at_first & ~is_product),
+            begin_elements.eq(elements.o.p.first & at_first & ~multiplies),
             sums_wanted.eq(sums.o.valid & (~sums.o.p.first | (between != capacity))),
             elements_wanted.eq(elements.o.valid & (~begin_elements | (scaled != 0))),
         ]
         m.d.sync += [
-            between.eq(between + (sums_turn & sums.o.p.first) - (self.applied & ~is_product)),
+            multiplies.eq(is_product),
+            between.eq(between + (sums_turn & sums.o.p.first) - (self.applied & ~multiplies)),
             scaled.eq(scaled + self.scaled - (elements_turn & begin_elements)),
         ]
 
@@ -159,8 +160,9 @@ class VectorRequests(wiring.Component):
         with m.If(sums_turn | elements_turn):
             m.d.sync += sums_before.eq(sums_turn)
         with m.If(self.start):
-            m.d.sync += reader.eq(first_reader)
+            m.d.sync += [reader.eq(first_reader), at_first.eq(1)]
         with m.Elif(elements_turn):
+            m.d.sync += at_first.eq(reader == VectorReader.BETA)
             with m.Switch(reader):
                 with m.Case(VectorReader.ELEMENTS):
                     m.d.sync += reader.eq(VectorReader.GAMMA)
@@ -179,9 +181,9 @@ class VectorRequests(wiring.Component):
             m.d.sync += [column.eq(0), row.eq(operands.w_base)]
         with m.Elif(elements.o.ready):
             m.d.sync += column.eq(next_column)
-            with m.If(elements.o.p.last | (is_product & (next_column == operands.period))):
+            with m.If(elements.o.p.last | (multiplies & (next_column == operands.period))):
                 m.d.sync += column.eq(0)
-            with m.If(elements.o.p.last & is_product):
+            with m.If(elements.o.p.last & multiplies):
                 m.d.sync += row.eq(row + operands.w_stride)
 
         address = Signal.like(self.requests.payload)
