@@ -123,13 +123,13 @@ class VectorRequests(wiring.Component):
                     m.d.comb += first_reader.eq(first)
         reader = Signal(VectorReader)  # of the elements' next request
         at_first = Signal()  # it is the first one of a word
-        multiplies = Signal()  # as `is_product`, once requests begin
+        multiplies, finds = Signal(), Signal()  # products, or the largest; once requests begin
         sums_turn = Signal()
         elements_turn = Signal()
         sums_wanted = Signal()
         elements_wanted = Signal()
         begin_elements = Signal()
-        capacity = Mux(is_argmax, RowArgmax.capacity, RowFunctions.capacity)
+        capacity = Mux(finds, RowArgmax.capacity, RowFunctions.capacity)
         between = Signal(range(RowFunctions.capacity + 1))
         scaled = Signal(range(RowFunctions.capacity + 1))
         m.d.comb += [
@@ -139,6 +139,7 @@ class VectorRequests(wiring.Component):
         ]
         m.d.sync += [
             multiplies.eq(is_product),
+            finds.eq(is_argmax),
             between.eq(between + (sums_turn & sums.o.p.first) - (self.applied & ~multiplies)),
             scaled.eq(scaled + self.scaled - (elements_turn & begin_elements)),
         ]
