@@ -4,7 +4,8 @@ A table stands between `<!-- figures: PREFIX … -->` and `<!-- end -->`: one li
 whose name begins with one of the prefixes, in the order of the records. Between
 `<!-- modules: NAME -->` and `<!-- end -->` stand the modules of that record with what each takes,
 the largest first. Between `<!-- bitstreams: PREFIX -->` and `<!-- end -->` stands a line for each
-bitstream. Without records for a table it stays as it is.
+bitstream. Between `<!-- netlists: PREFIX -->` and `<!-- end -->` stands a line for each core, with
+what its benches said on the netlist of each family. Without records for a table it stays as it is.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from celosia.errors import CelosiaError
 
 ROOT = Path(__file__).parents[1]
 TABLE = re.compile(
-    r"(<!-- (?P<kind>figures|modules|bitstreams): (?P<names>[^>]*?) -->\n).*?<!-- end -->",
+    r"(<!-- (?P<kind>figures|modules|bitstreams|netlists): (?P<names>[^>]*?) -->\n).*?<!-- end -->",
     re.DOTALL,
 )
 #: A module with less than this share of everything is one of the others.
@@ -90,6 +91,23 @@ def bitstream_table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def netlist_table(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of netlists as Markdown: of each the verdict, its cells, and faults seen."""
+    found: dict[str, dict[str, str]] = {}
+    for record in records:
+        _, family, core = record["name"].split(".", 2)
+        verdict = "equal" if record["value"] == 1 else "**wrong**"
+        cells = f"{sum(record['cells'].values()):,}"
+        caught = f"{record.get('caught', 0)}/{record.get('faults', 0)}"
+        found.setdefault(core, {})[family] = f"{verdict}, {cells}, {caught}"
+    families = sorted({family for row in found.values() for family in row})
+    lines = [f"| core | {' | '.join(families)} |", f"| --- |{' --- |' * len(families)}"]
+    for core, row in found.items():
+        cells = " | ".join(row.get(family, "-") for family in families)
+        lines.append(f"| `{core}` | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def rewrite(text: str, records: Sequence[dict[str, Any]]) -> str:
     """Return `text` with its tables written anew."""
 
@@ -103,6 +121,8 @@ def rewrite(text: str, records: Sequence[dict[str, Any]]) -> str:
                 new = table(chosen)
             case "bitstreams":
                 new = bitstream_table(chosen)
+            case "netlists":
+                new = netlist_table(chosen)
             case _:
                 new = module_table(chosen[0]["modules"])
         return f"{found[1]}{new}<!-- end -->"

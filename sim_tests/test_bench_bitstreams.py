@@ -69,3 +69,21 @@ def test_a_record_says_what_was_built_and_its_peak(script, monkeypatch):
         "| tang-nano-20k | 8x8 array | 3,000 | 2,000 | 16 | 7 | 125.0 | 16.00 | 1.000 | 1,234 |\n"
         "<!-- end -->\n"
     )
+
+
+def test_the_table_of_netlists(script):
+    record = {"value": 1, "cells": {"LUT4": 1200, "DFF": 34}, "faults": 3, "caught": 2}
+    records = [
+        record | {"name": "netlist.gowin.pe.int4"},
+        record | {"name": "netlist.ecp5.pe.int4", "caught": 3},
+        {"name": "netlist.ecp5.machine", "value": 0, "cells": {"LUT4": 7}},
+    ]
+    text = "<!-- netlists: netlist. -->\nold\n<!-- end -->\n"
+    assert script("readme_tables").rewrite(text, records) == (
+        "<!-- netlists: netlist. -->\n"
+        "| core | ecp5 | gowin |\n"
+        "| --- | --- | --- |\n"
+        "| `pe.int4` | equal, 1,234, 3/3 | equal, 1,234, 2/3 |\n"
+        "| `machine` | **wrong**, 7, 0/0 | - |\n"
+        "<!-- end -->\n"
+    )
