@@ -22,6 +22,8 @@ _PARAMETERS = {
 #: The smallest machine, 2 x 4 with one vector lane, and its serial line, as nextpnr packs them for
 #: an ECP5. Other families take more.
 _SMALLEST = {"luts": 24_800, "flip_flops": 16_300}
+#: The controller of a DDR3, synthesised, with what makes it as wide as the machine.
+_DDR3 = {"luts": 4_500, "flip_flops": 2_280}
 #: Bytes of memory on the chip below which a machine is of no use.
 _LEAST_MEMORY = 4096
 
@@ -34,6 +36,7 @@ def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[st
     """
     needed = Estimate(config).resources()
     for kind in KINDS:
+        needed[kind] += _DDR3[kind] if config.memory == "axi4" else 0
         needed[kind] = max(round((1 - error) * needed[kind]), _SMALLEST[kind])
     names = _PARAMETERS if has_estimates(board) else KINDS
     return {name: needed[name] for name in names if needed[name] > getattr(board, name)}

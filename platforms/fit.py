@@ -30,8 +30,8 @@ def check_fit(config: MachineConfig, board: Any) -> None:
     if config.memory == "axi4":
         if board.ddr3 is None:
             raise ConfigError(
-                f'configuration {config.name!r}: memory must be "on_chip" or "sdram" on board '
-                f"{board.name}, which has nothing at an AXI4 port; set memory"
+                f'configuration {config.name!r}: memory must be "on_chip", "sdram" or "flash" on '
+                f"board {board.name}, which has nothing at an AXI4 port; set memory"
             )
         check_ddr3(config)
     if config.memory == "sdram":

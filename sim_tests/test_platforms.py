@@ -84,8 +84,8 @@ def test_a_clock_too_slow_for_the_line():
 
 def test_a_board_has_nothing_at_an_axi4_port():
     message = (
-        r"^configuration 'small': memory must be \"on_chip\" or \"sdram\" on board ulx3s-85f, "
-        r"which has nothing at an AXI4 port; set memory$"
+        r"^configuration 'small': memory must be \"on_chip\", \"sdram\" or \"flash\" on board "
+        r"ulx3s-85f, which has nothing at an AXI4 port; set memory$"
     )
     with pytest.raises(ConfigError, match=message):
         check_fit(PRESETS["small"], board("ulx3s-85f"))
