@@ -58,7 +58,7 @@ class ECP5Board(ECP5Cells, Board):
             if not count:
                 progress(
                     f"{array.rstrip('.')}: its multipliers, or their enables, do not fit the "
-                    "chip's sites in lines; the placer looks for sites, for hours if the array is large"
+                    "chip's sites in lines; the placer looks for sites, for hours if it is large"
                 )
         return any(placed.values())
 
