@@ -7,11 +7,10 @@ import random
 from pathlib import Path
 
 import cocotb
-from axi_checks import watch_stalls
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiMasterRead, AxiMasterWrite, AxiReadBus, AxiResp, AxiWriteBus
-from streams import Sink, Source
+from cocotbext.axi import AxiResp
+from memory_bench import PAUSES, MemoryBench, host_access
 
 from celosia.config import MachineConfig
 
@@ -22,51 +21,13 @@ ASKING = 16 + int(os.environ["DUMMY"])
 #: What lies at each address at the start: zeros on the chip, then the flash.
 IMAGE = bytes(BASE) + Path(os.environ["IMAGE"]).read_bytes()
 LAST = len(IMAGE)
-PAUSES = [(0,), (1, 0, 0, 1, 0, 1, 1)]
-
-
-def host_access(write: bool, address: int, data: int = 0) -> int:
-    return int(write) | address << 1 | data << 33
-
-
-class Bench:
-    def __init__(self, dut, pauses=(0,), *, stall=0.0) -> None:
-        self.dut = dut
-        self.host = Source(dut, "host", stall=stall)
-        self.host_data = Sink(dut, "host_data", stall=stall)
-        Clock(dut.clk, 10, unit="ns").start()
-        self.read = AxiMasterRead(AxiReadBus.from_prefix(dut, "read_"), dut.clk, dut.rst)
-        self.write = AxiMasterWrite(AxiWriteBus.from_prefix(dut, "write_"), dut.clk, dut.rst)
-        for channel in (self.read.ar_channel, self.read.r_channel, self.write.b_channel):
-            channel.set_pause_generator(itertools.cycle(pauses))
-
-    async def start(self) -> None:
-        await self.reset()
-        cocotb.start_soon(watch_stalls(self.dut, "read", "r"))
-        cocotb.start_soon(self.watch_rules())
-
-    async def reset(self) -> None:
-        self.dut.rst.value = 1
-        await ClockCycles(self.dut.clk, 3)
-        self.dut.rst.value = 0
-        await ClockCycles(self.dut.clk, 3)
-
-    async def watch_rules(self) -> None:
-        while True:
-            await RisingEdge(self.dut.clk)
-            assert self.dut.violation.value == 0, f"rule {int(self.dut.violation.value)} broken"
-
-    async def access(self, write: bool, address: int, data: int = 0) -> int:
-        cocotb.start_soon(self.host.send([host_access(write, address, data)]))
-        (word,) = await self.host_data.receive(1, signed=False)
-        return word
 
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
 @cocotb.parametrize(pauses=PAUSES, stall=[0.0, 0.5])
 async def both_memories_in_order(dut, pauses, stall):
     """Bursts of the machine anywhere, many at once, its writes to the chip, and the host's."""
-    bench = Bench(dut, pauses, stall=stall)
+    bench = MemoryBench(dut, pauses, stall=stall)
     await bench.start()
     image = bytearray(IMAGE)
     half = BASE // 2
@@ -116,7 +77,7 @@ async def both_memories_in_order(dut, pauses, stall):
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def nothing_beyond_the_end_and_no_writes(dut):
-    bench = Bench(dut)
+    bench = MemoryBench(dut)
     await bench.start()
     for address in (END, 2 * END, 0xFFFF_F000):
         found = await bench.read.read(address, 3 * W)
@@ -133,7 +94,7 @@ async def nothing_beyond_the_end_and_no_writes(dut):
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def waits_for_the_bus(dut):
     """The part's clock stands still while beats are not taken, at any place of a burst."""
-    bench = Bench(dut)
+    bench = MemoryBench(dut)
     await bench.start()
     for wait in (60, 90, 300):
         task = cocotb.start_soon(bench.read.read(BASE + 64, 40 * W))
@@ -148,7 +109,7 @@ async def waits_for_the_bus(dut):
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def resets_at_any_time(dut):
     """The machine may be reset amid a command or data: the next read is right."""
-    bench = Bench(dut)
+    bench = MemoryBench(dut)
     await bench.start()
     for wait in random.sample(range(3, 140), 12):
         at = random.randrange(BASE, LAST - 64) // W * W

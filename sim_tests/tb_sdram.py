@@ -6,11 +6,10 @@ import os
 import random
 
 import cocotb
-from axi_checks import watch_stalls
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiMasterRead, AxiMasterWrite, AxiReadBus, AxiResp, AxiWriteBus
-from streams import Sink, Source
+from cocotbext.axi import AxiResp
+from memory_bench import PAUSES, MemoryBench
 
 from celosia.config import MachineConfig
 
@@ -18,54 +17,6 @@ CONFIG = MachineConfig(**json.loads(os.environ["CONFIG"]))
 SETTINGS = json.loads(os.environ["SETTINGS"])
 W, SIZE = CONFIG.memory_width, int(os.environ["SIZE"])
 PAGE = 2 << SETTINGS["column_bits"]
-PAUSES = [(0,), (1, 0, 0, 1, 0, 1, 1)]
-
-
-def host_access(write: bool, address: int, data: int = 0) -> int:
-    return int(write) | address << 1 | data << 33
-
-
-class Bench:
-    def __init__(self, dut, pauses=(0,), *, stall=0.0) -> None:
-        self.dut = dut
-        self.host = Source(dut, "host", stall=stall)
-        self.host_data = Sink(dut, "host_data", stall=stall)
-        Clock(dut.clk, 10, unit="ns").start()
-        self.read = AxiMasterRead(AxiReadBus.from_prefix(dut, "read_"), dut.clk, dut.rst)
-        self.write = AxiMasterWrite(AxiWriteBus.from_prefix(dut, "write_"), dut.clk, dut.rst)
-        channels = (
-            *(self.read.ar_channel, self.read.r_channel),
-            *(self.write.aw_channel, self.write.w_channel, self.write.b_channel),
-        )
-        for channel in channels:
-            channel.set_pause_generator(itertools.cycle(pauses))
-
-    async def start(self) -> None:
-        self.dut.rst.value = 1
-        await ClockCycles(self.dut.clk, 3)
-        self.dut.rst.value = 0
-        await ClockCycles(self.dut.clk, 3)
-        cocotb.start_soon(watch_stalls(self.dut, "read", "r"))
-        cocotb.start_soon(watch_stalls(self.dut, "write", "b"))
-        cocotb.start_soon(self.watch_rules())
-
-    async def watch_rules(self) -> None:
-        while True:
-            await RisingEdge(self.dut.clk)
-            assert self.dut.violation.value == 0, f"rule {int(self.dut.violation.value)} broken"
-
-    async def host_write(self, address: int, data: bytes) -> None:
-        words = [int.from_bytes(data[k : k + 4], "little") for k in range(0, len(data), 4)]
-        accesses = [host_access(True, address + 4 * n, word) for n, word in enumerate(words)]
-        cocotb.start_soon(self.host.send(accesses))
-        await self.host_data.receive(len(words))
-
-    async def host_read(self, address: int, count: int) -> bytes:
-        cocotb.start_soon(
-            self.host.send(host_access(False, address + k) for k in range(0, count, 4))
-        )
-        words = await self.host_data.receive(count // 4, signed=False)
-        return b"".join(word.to_bytes(4, "little") for word in words)
 
 
 def patches(count: int, low: int, high: int, most: int):
@@ -83,7 +34,7 @@ def patches(count: int, low: int, high: int, most: int):
 @cocotb.test(timeout_time=3, timeout_unit="ms")
 @cocotb.parametrize(pauses=PAUSES)
 async def holds_every_byte(dut, pauses):
-    bench = Bench(dut, pauses)
+    bench = MemoryBench(dut, pauses)
     await bench.start()
     image = bytearray(random.randbytes(SIZE))
     await bench.write.write(0, bytes(image))
@@ -102,7 +53,7 @@ async def holds_every_byte(dut, pauses):
 @cocotb.parametrize(pauses=PAUSES, stall=[0.0, 0.5])
 async def all_at_once(dut, pauses, stall):
     """The host, the machine's reads and its writes, each in a part of the memory."""
-    bench = Bench(dut, pauses, stall=stall)
+    bench = MemoryBench(dut, pauses, stall=stall)
     await bench.start()
     third = SIZE // 4
     image = bytearray(random.randbytes(SIZE))
@@ -136,7 +87,7 @@ async def all_at_once(dut, pauses, stall):
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
 async def nothing_beyond_the_end(dut):
-    bench = Bench(dut)
+    bench = MemoryBench(dut)
     await bench.start()
     image = random.randbytes(SIZE)
     assert (await bench.write.write(0, image)).resp == AxiResp.OKAY
@@ -156,7 +107,7 @@ async def nothing_beyond_the_end(dut):
 @cocotb.test(timeout_time=3, timeout_unit="ms")
 async def waits_for_the_bus_and_still_refreshes(dut):
     """Neither answers that are not taken nor data that does not come hold back a refresh."""
-    bench = Bench(dut)
+    bench = MemoryBench(dut)
     await bench.start()
     image = random.randbytes(8 * PAGE)
     await bench.write.write(0, image)
