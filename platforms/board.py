@@ -10,8 +10,10 @@ from amaranth.lib.wiring import connect
 
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
+from celosia.platforms.flash_pads import FlashPads
 from celosia.platforms.floorplan import MultiplierSites
 from celosia.platforms.flow import Flow
+from celosia.platforms.sdram_pads import SDRAMPads
 from celosia.rtl.bridge import UARTBridge
 from celosia.rtl.uart import baud_divisor
 
@@ -76,12 +78,8 @@ class BoardTop(Elaboratable):
             signs.append(machine.interrupt)
         m.d.comb += [led.o.eq(sign) for led, sign in zip(leds, signs, strict=False)]
         if "flash" in machine.signature.members:
-            from celosia.platforms.flash_pads import FlashPads
-
             m.submodules.flash = FlashPads(machine.flash)
         if "sdram" in machine.signature.members:
-            from celosia.platforms.sdram_pads import SDRAMPads
-
             m.domains.late = ClockDomain(reset_less=True)
             m.d.comb += ClockSignal("late").eq(generator.late())
             m.submodules.sdram = SDRAMPads(machine.sdram)

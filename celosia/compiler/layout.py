@@ -143,25 +143,17 @@ class MemoryLayout:
             If they do not fit the memory.
         """
         config = self.config
-        parts = [
-            (
-                "weights, program and activations",
-                self.link(FREE + self.free_size),
-                config.memory_bytes or FREE,
-                "raise on_chip_bytes or " if config.on_chip_bytes else "",
-            )
-        ]
+        more = "raise on_chip_bytes or " if config.on_chip_bytes else ""
         if config.memory == "flash":
-            cure = "raise on_chip_bytes or "
+            room = config.memory_bytes - config.flash_base
+            lower = "lower flash_offset or " if config.flash_offset else ""
             parts = [
-                ("activations", self.free_size, config.on_chip_bytes, cure),
-                (
-                    "weights and program",
-                    len(self.image),
-                    config.memory_bytes - config.flash_base,
-                    "lower flash_offset or " if config.flash_offset else "",
-                ),
+                ("activations", self.free_size, config.on_chip_bytes, more),
+                ("weights and program", len(self.image), room, lower),
             ]
+        else:
+            size, limit = self.link(FREE + self.free_size), config.memory_bytes or FREE
+            parts = [("weights, program and activations", size, limit, more)]
         for what, size, limit, cure in parts:
             if size > limit:
                 raise ModelError(
