@@ -16,13 +16,13 @@ from celosia.rtl.drain import DrainRows, DrainTag
 from celosia.rtl.drain_prepare import DrainPreparer
 from celosia.rtl.exponents import ExponentRead, ScratchpadWord, ScratchpadWrite
 from celosia.rtl.parameters import ParameterBuffer, ParameterWrite
-from celosia.rtl.passes import Drain, RowPass, Step, TilePass, address_bits
+from celosia.rtl.passes import Drain, Step, address_bits
 from celosia.rtl.probabilities import ProbabilityBuffer
 from celosia.rtl.reciprocals import ReciprocalBuffer
 from celosia.rtl.residual import ResidualReader
 from celosia.rtl.results import ResultRouter
 from celosia.rtl.row_streamer import RowStreamer, SumRow
-from celosia.rtl.step_fork import StepFork
+from celosia.rtl.step_queues import StepQueues
 from celosia.rtl.stream import SkidBuffer, StreamFIFO
 from celosia.rtl.tile_loader import GroupScales, TileLoader
 from celosia.rtl.walk_attend import AttendWalker
@@ -146,12 +146,7 @@ class MatrixUnit(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.walker = walker = Walker(config)
-        m.submodules.fork = fork = StepFork(config)
-        m.submodules.tile_queue = tile_queue = StreamFIFO(TilePass(config), 4)
-        m.submodules.row_queue = row_queue = StreamFIFO(RowPass(config), 4)
-        # Deep enough for all tiles of an attention's output, while the array adds to their bank.
-        m.submodules.drain_queue = drain_queue = StreamFIFO(Drain(config), 16)
-        m.submodules.residual_queue = residual_queue = StreamFIFO(Drain(config), 4)
+        m.submodules.queues = queues = StepQueues(config)
 
         m.submodules.fetcher = fetcher = WeightFetcher(config)
         m.submodules.gearbox = gearbox = ColumnGearbox(config)
@@ -173,13 +168,8 @@ class MatrixUnit(wiring.Component):
 
         # Instructions become passes.
         connect(m, flipped(self.instruction), walker.i)
-        connect(m, walker.o, fork.i)
-        connect(m, fork.tiles, tile_queue.i)
-        connect(m, fork.rows, row_queue.i)
-        connect(m, fork.drains, drain_queue.i)
-        connect(m, fork.residuals, residual_queue.i)
-        # With one pass left, the tile of the next is loaded in time. One may be on its way.
-        m.d.comb += walker.hungry.eq(row_queue.level + fork.rows.valid <= 1)
+        connect(m, walker.o, queues.i)
+        m.d.comb += walker.hungry.eq(queues.hungry)
 
         # Tiles to the array.
         m.d.comb += [
@@ -190,14 +180,14 @@ class MatrixUnit(wiring.Component):
         connect(m, fetcher.requests, flipped(self.weight_requests))
         connect(m, flipped(self.weight_data), gearbox.i)
         connect(m, gearbox.o, loader.weights)
-        connect(m, tile_queue.o, loader.i)
+        connect(m, queues.tiles, loader.i)
         connect(m, loader.requests, flipped(self.requests[1]))
         connect(m, flipped(self.words[1]), loader.words)
         connect(m, loader.exponents, flipped(self.exponents[1]))
         connect(m, loader.load, array.load)
 
         # Rows to the array.
-        connect(m, row_queue.o, streamer.i)
+        connect(m, queues.rows, streamer.i)
         ports = [0, 3][: config.row_words]
         for port, requests, words in zip(ports, streamer.requests, streamer.words, strict=True):
             connect(m, requests, flipped(self.requests[port]))
@@ -231,13 +221,13 @@ class MatrixUnit(wiring.Component):
             m.d.comb += loader.scales_room.eq(scales.level <= SCALES_AHEAD - 2)
 
         # Accumulators to the requantiser.
-        connect(m, drain_queue.o, preparer.i)
+        connect(m, queues.drains, preparer.i)
         connect(m, preparer.o, prepared.i)
         connect(m, prepared.o, drain.i)
         connect(m, preparer.load, requantiser.load)
         connect(m, preparer.parameters, parameters.reads[0])
         connect(m, preparer.exponents, flipped(self.exponents[2]))
-        connect(m, residual_queue.o, residual.i)
+        connect(m, queues.residuals, residual.i)
         connect(m, residual.requests, flipped(self.requests[2]))
         connect(m, flipped(self.words[2]), drain.residuals)
         connect(m, flipped(self.parameters), parameters.write)
