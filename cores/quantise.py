@@ -91,14 +91,14 @@ class Quantiser(wiring.Component):
         )
 
         # Which of the bits 7 to 14 lie above the result, for all lanes.
-        above = Signal(8)
-        m.d.comb += above.eq(Cat((self.i.exponent <= bit) & ~self.i.raw for bit in range(8)))
+        above = Signal(8, reset_less=True)
+        m.d.sync += above.eq(Cat((self.i.exponent <= bit) & ~self.i.raw for bit in range(8)))
 
         for lane, x in enumerate(self.i.data):
-            # Stage 1: nine bits, the lowest one below the point, and whether they lack a bit that
-            # differs from the sign.
+            # Stage 1: nine bits, the lowest one below the point, and which of those that may lie
+            # above them differ from the sign.
             near = Signal(signed(9), name=f"near_{lane}", reset_less=True)
-            far = Signal(name=f"far_{lane}", reset_less=True)
+            differs = Signal(8, name=f"differs_{lane}", reset_less=True)
             negative = Signal(name=f"negative_{lane}", reset_less=True)
             # An exponent of 8 takes the bit below the point from bit 7.
             below = Cat(Const(0, 1), x[:15]) >> self.i.exponent[:3]
@@ -106,7 +106,7 @@ class Quantiser(wiring.Component):
             m.d.comb += nine.eq(Mux(self.i.exponent[3], x[7:], below))
             m.d.sync += [
                 near.eq(Cat(nine[0] & ~self.i.raw, nine[1:])),
-                far.eq(((x[7:15] ^ x[15].replicate(8)) & above).any()),
+                differs.eq(x[7:15] ^ x[15].replicate(8)),
                 negative.eq(x[15]),
             ]
 
@@ -116,7 +116,7 @@ class Quantiser(wiring.Component):
             quantised = Signal(signed(8), name=f"quantised_{lane}", reset_less=True)
             m.d.comb += [
                 rounded.eq((near + 1) >> 1),
-                outside.eq(far | (rounded[8] ^ rounded[7])),
+                outside.eq((differs & above).any() | (rounded[8] ^ rounded[7])),
             ]
             m.d.sync += quantised.eq(Mux(outside, Cat((~negative).replicate(7), negative), rounded))
             m.d.comb += self.o.data[lane].eq(quantised)

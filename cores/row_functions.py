@@ -68,7 +68,7 @@ class RowFunctions(wiring.Component):
     Members
     -------
     parameters : In(RowParameters)
-        Of all rows; constant from the first word of the first one to the last result.
+        Of all rows; constant from the cycle before their first word to the last result.
     rows : In(stream.Signature(data.ArrayLayout(signed(16), L)))
         Words of the rows.
     elements : In(stream.Signature(data.ArrayLayout(Element, L)))
@@ -115,9 +115,12 @@ class RowFunctions(wiring.Component):
         m.submodules.multiplier = multiplier = RowMultiplier(*sizes)
 
         parameters = self.parameters
-        is_norm = parameters.function == RowFunction.NORM
-        is_product = parameters.function == RowFunction.MULTIPLY
-        is_argmax = parameters.function == RowFunction.ARGMAX
+        is_norm, is_product, is_argmax = Signal(), Signal(), Signal()
+        m.d.sync += [
+            is_norm.eq(parameters.function == RowFunction.NORM),
+            is_product.eq(parameters.function == RowFunction.MULTIPLY),
+            is_argmax.eq(parameters.function == RowFunction.ARGMAX),
+        ]
 
         # First pass.
         wiring.connect(m, wiring.flipped(self.rows), row_chunks.i)
