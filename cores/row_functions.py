@@ -115,10 +115,10 @@ class RowFunctions(wiring.Component):
         m.submodules.multiplier = multiplier = RowMultiplier(*sizes)
 
         parameters = self.parameters
-        is_norm, is_product, is_argmax = Signal(), Signal(), Signal()
+        is_product = parameters.function == RowFunction.MULTIPLY
+        is_norm, is_argmax = Signal(), Signal()
         m.d.sync += [
             is_norm.eq(parameters.function == RowFunction.NORM),
-            is_product.eq(parameters.function == RowFunction.MULTIPLY),
             is_argmax.eq(parameters.function == RowFunction.ARGMAX),
         ]
 
