@@ -57,12 +57,15 @@ class Family:
         Files of models that come with Yosys.
     own : tuple of str
         Files in `models`.
+    tables : dict of str to tuple
+        Cells that are look-up tables: inputs, output, and parameter with the contents.
     """
 
     command: str
     hooks: object
     vendor: tuple[str, ...]
     own: tuple[str, ...]
+    tables: dict[str, tuple[tuple[str, ...], str, str]]
 
     @property
     def vendor_models(self) -> str:
@@ -86,18 +89,24 @@ FAMILIES = {
         ECP5Cells(),
         tuple(f"ecp5/{name}" for name in _ECP5),
         ("mult18x18d.v", "block_ram.v", "dp16kd.v"),
+        {"LUT4": (("A", "B", "C", "D"), "Z", "INIT")},
     ),
     "ice40": Family(
         f"synth_ice40 {ICE40Board.flow.overrides['synth_opts']}",
         ICE40Cells(),
         ("ice40/cells_sim.v",),
         (),
+        {"SB_LUT4": (("I0", "I1", "I2", "I3"), "O", "LUT_INIT")},
     ),
     "gowin": Family(
         f"synth_gowin {GW2AR18.flow.overrides['synth_opts']} -noiopads",
         GowinCells(),
         ("gowin/cells_sim.v",),
         ("block_ram.v", "gowin.v"),
+        {
+            f"LUT{size}": (tuple(f"I{index}" for index in range(size)), "F", "INIT")
+            for size in range(1, 5)
+        },
     ),
 }
 
@@ -152,8 +161,9 @@ def synthesise(
     script : str
         What Yosys does first.
     flat : bool
-        Put the cells that come with models into the netlist as these. Verilator takes ten thousand
-        LUTs with contents of their own for as many modules, and does not end.
+        Put the cells that come with models into the netlist as these, and look-up tables as
+        expressions. Verilator takes ten thousand LUTs with contents of their own for as many
+        modules, and does not end.
     """
     text = rtlil.convert(design, name="top", emit_src=False, platform=family.hooks)
     script = (
@@ -162,7 +172,7 @@ def synthesise(
     )
     write = _FLATTEN if flat else "write_verilog netlist.v\n"
     inputs = [text, script, tool_version("yosys"), name, f"{faults}", *([write] if flat else [])]
-    digest = _digest([*inputs, inspect.getsource(_insert_faults)])
+    digest = _digest([*inputs, inspect.getsource(_insert_faults), inspect.getsource(_spell_tables)])
     folder = CACHE.parent / "netlists" / digest
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +182,8 @@ def synthesise(
         netlist = json.loads((work / "top.json").read_text())
         cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
         _insert_faults(netlist["modules"]["top"], faults)
+        if flat:
+            _spell_tables(netlist["modules"]["top"], family.tables)
         (work / "top.json").write_text(json.dumps(netlist))
         rename = f"rename top {name}\n" if name != "top" else ""
         (work / "models.v").write_text(family.vendor_models)
@@ -222,6 +234,26 @@ def _insert_faults(module: dict[str, Any], count: int) -> None:
             "attributes": {},
             "port_directions": {"I": "input", "O": "output"},
             "connections": {"I": [fresh + number], "O": [bit]},
+        }
+
+
+def _spell_tables(
+    module: dict[str, Any], tables: dict[str, tuple[tuple[str, ...], str, str]]
+) -> None:
+    """Make look-up tables cells of Yosys, which become one expression each."""
+    for cell in module["cells"].values():
+        if cell["type"] not in tables:
+            continue
+        inputs, output, contents = tables[cell["type"]]
+        wires = cell["connections"]
+        cell |= {
+            "type": "$lut",
+            "parameters": {
+                "LUT": cell["parameters"][contents],
+                "WIDTH": f"{len(inputs):032b}",
+            },
+            "port_directions": {"A": "input", "Y": "output"},
+            "connections": {"A": [wires[name][0] for name in inputs], "Y": wires[output]},
         }
 
 
