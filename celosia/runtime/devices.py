@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,12 +157,22 @@ class Session(ABC):
         self.close()
 
 
-class Device(Protocol):
-    """A machine that runs programs."""
+class Device(ABC):
+    """A machine that runs programs.
 
+    Parameters
+    ----------
+    config : MachineConfig
+        The machine.
+    """
+
+    #: How messages call it.
     name: str
-    config: MachineConfig
 
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+
+    @abstractmethod
     def open(self, program: Program) -> Session:
         """Load a program into a machine whose memories are all zero.
 
@@ -171,7 +181,6 @@ class Device(Protocol):
         ProgramError
             If the program is for another machine.
         """
-        ...
 
     def run(
         self,
@@ -201,7 +210,10 @@ class Device(Protocol):
         DeviceError
             If the machine stops with a fault.
         """
-        ...
+        program.check_config(self.config)
+        check_inputs(program, inputs)  # before anything is built or opened
+        with self.open(program) as session:
+            return session.run_all(inputs, arguments, progress)
 
 
 def window_size(program: Program) -> int:

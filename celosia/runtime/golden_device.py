@@ -1,15 +1,14 @@
 """The golden machine as a device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from celosia.compiler.program import Program
-from celosia.config import MachineConfig
 from celosia.golden.machine import GoldenMachine
 from celosia.isa import Cause
 from celosia.runtime.devices import (
-    Batch,
+    Device,
     Run,
     Session,
     Writes,
@@ -23,36 +22,15 @@ from celosia.runtime.devices import (
 __all__ = ["GoldenDevice", "GoldenSession"]
 
 
-class GoldenDevice:
-    """NumPy twin of the hardware: the same bytes, no notion of time.
-
-    Parameters
-    ----------
-    config : MachineConfig
-        The machine.
-    """
+class GoldenDevice(Device):
+    """NumPy twin of the hardware: the same bytes, no notion of time."""
 
     name = "golden"
-
-    def __init__(self, config: MachineConfig) -> None:
-        self.config = config
 
     def open(self, program: Program) -> "GoldenSession":
         """Load a program; see `Device.open`."""
         program.check_config(self.config)
         return GoldenSession(program)
-
-    def run(
-        self,
-        program: Program,
-        inputs: Sequence[Writes],
-        *,
-        arguments: Sequence[int] = (),
-        progress: Callable[[int], None] | None = None,
-    ) -> Batch:
-        """Run a program; see `Device.run`."""
-        with self.open(program) as session:
-            return session.run_all(inputs, arguments, progress)
 
 
 class GoldenSession(Session):

@@ -1,11 +1,9 @@
 """A board at the end of a serial line as a device."""
 
-from collections.abc import Callable, Sequence
-
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.rtl.bridge import WINDOW
-from celosia.runtime.devices import Batch, Writes, check_inputs, window_size
+from celosia.runtime.devices import Device, window_size
 from celosia.runtime.link import SerialLink
 from celosia.runtime.link_requests import BLOCK_BYTES
 from celosia.runtime.serial_port import open_port
@@ -20,7 +18,7 @@ BAUD = 1_000_000
 PATIENCE = 0.25
 
 
-class SerialDevice:
+class SerialDevice(Device):
     """A machine on a board.
 
     Parameters
@@ -54,7 +52,7 @@ class SerialDevice:
         progress: Progress | None = None,
         max_cycles: int | None = None,
     ) -> None:
-        self.config = config
+        super().__init__(config)
         self.port = port
         self.baud = baud
         # Ten bits a byte, and some bytes are sent as two.
@@ -80,17 +78,3 @@ class SerialDevice:
         except BaseException:
             port.close()
             raise
-
-    def run(
-        self,
-        program: Program,
-        inputs: Sequence[Writes],
-        *,
-        arguments: Sequence[int] = (),
-        progress: Callable[[int], None] | None = None,
-    ) -> Batch:
-        """Run a program; see `Device.run`."""
-        program.check_config(self.config)
-        check_inputs(program, inputs)
-        with self.open(program) as session:
-            return session.run_all(inputs, arguments, progress)

@@ -13,7 +13,7 @@ from pathlib import Path
 from celosia.compiler.program import Program
 from celosia.config import MachineConfig
 from celosia.isa import MEMORY_WINDOW
-from celosia.runtime.devices import Batch, Writes, check_inputs, window_size
+from celosia.runtime.devices import Batch, Device, Writes, check_inputs, window_size
 from celosia.runtime.flash_model import model_parameters as flash_parameters
 from celosia.runtime.sdram_model import model_parameters
 from celosia.runtime.sim_session import WINDOW_BASE, SimSession
@@ -28,7 +28,7 @@ HARNESS = Path(__file__).parent / "sim"
 MEMORY_BYTES = 1 << 24
 
 
-class SimDevice:
+class SimDevice(Device):
     """The RTL of a machine with a memory and a host around it.
 
     Parameters
@@ -63,7 +63,7 @@ class SimDevice:
         events: bool = False,
         max_cycles: int | None = None,
     ) -> None:
-        self.config = config
+        super().__init__(config)
         self.verilog = verilog
         self.cache = cache
         self.plusargs = [f"+latency={latency}", f"+bandwidth={bandwidth}"]

@@ -48,7 +48,10 @@ module sim_top (
     reg [7:0]   command;
     string      name;
 
-    wire broken;
+    // Of the model of the memory: the first rule broken, and what a cycle goes to (see `spent`).
+    wire [7:0] violation;
+    wire [1:0] doing;
+    wire       broken = violation != 0;
 
     // The clock is made here: one that cocotb drives costs two writes through the VPI a cycle. The
     // reset comes from a register: what depends on an input, or on logic, is computed again at
@@ -155,6 +158,9 @@ module sim_top (
     reg [31:0] cycle, reads, writes;
     integer    events;
 
+    always @(posedge clk)
+        if (busy && doing != 0) spent[32*(doing-1) +: 32] <= spent[32*(doing-1) +: 32] + 1;
+
     always @(posedge clk) if (events != 0) begin
         was_busy <= busy;
         lasted <= lasts;
@@ -175,8 +181,10 @@ module sim_top (
     wire [8*`WIDTH-1:0] m_rdata, m_wdata;
     wire [`WIDTH-1:0]   m_wstrb;
 
+    assign violation[7:1] = 0;
+    assign doing = 0;
     sim_memory #(.WIDTH(`WIDTH), .BASE(`BASE), .SIZE(`SIZE)) memory (
-        .clk(clk), .rst(rst), .broken(broken),
+        .clk(clk), .rst(rst), .broken(violation[0]),
         .araddr(m_araddr), .arlen(m_arlen), .arsize(m_arsize), .arburst(m_arburst),
         .arvalid(m_arvalid), .arready(m_arready),
         .rdata(m_rdata), .rresp(m_rresp), .rlast(m_rlast), .rvalid(m_rvalid), .rready(m_rready),
@@ -190,13 +198,7 @@ module sim_top (
     wire [1:0]  sdram_ba, sdram_dqm;
     wire [12:0] sdram_a;
     wire [15:0] sdram_dq_o, sdram_dq_i;
-    wire [7:0]  violation;
 
-    wire [1:0]  doing;
-
-    assign broken = violation != 0;
-    always @(posedge clk)
-        if (busy && doing != 0) spent[32*(doing-1) +: 32] <= spent[32*(doing-1) +: 32] + 1;
     sdram_model #(`SDRAM) memory (
         .clk(clk), .rst(rst),
         .clk_en(sdram_clk_en), .cs(sdram_cs), .ras(sdram_ras), .cas(sdram_cas), .we(sdram_we),
@@ -207,20 +209,15 @@ module sim_top (
 `elsif FLASH
     wire       flash_cs, flash_clk, flash_dq_oe;
     wire [3:0] flash_dq_o, flash_dq_i;
-    wire [7:0] violation;
 
-    wire [1:0] doing;
-
-    assign broken = violation != 0;
-    always @(posedge clk)
-        if (busy && doing != 0) spent[32*(doing-1) +: 32] <= spent[32*(doing-1) +: 32] + 1;
     flash_model #(`FLASH) memory (
         .clk(clk), .rst(rst), .cs(flash_cs), .sck(flash_clk),
         .dq_o(flash_dq_o), .dq_oe(flash_dq_oe), .dq_i(flash_dq_i),
         .violation(violation), .reads(), .doing(doing)
     );
 `else
-    assign broken = 0;
+    assign violation = 0;
+    assign doing = 0;
 `endif
 
     initial begin
