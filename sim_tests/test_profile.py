@@ -26,7 +26,7 @@ from celosia.runtime.compare import mac_cycles, mac_rows
 from celosia.runtime.devices import Run
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
-from celosia.runtime.profile import make_profile, memory_bytes
+from celosia.runtime.profile import Layer, make_profile, memory_bytes
 from celosia.runtime.profile_page import page_html
 from celosia.runtime.profile_trace import trace_json
 from celosia.runtime.sim_device import SimDevice
@@ -163,6 +163,20 @@ def test_what_slow_memory_costs_is_called_memory():
     assert totals["thin"].cycles >= totals["near"].cycles + 15 * 45 * 2
     assert totals["thin"].bound_cycles == 16 * totals["near"].bound_cycles
     assert totals["near"].bound == "memory"
+
+
+def test_an_sdram_reads_or_writes():
+    layers = [
+        Layer("copying", 2.0, one_way, bytes_read=90, bytes_written=60) for one_way in (False, True)
+    ]
+    assert [layer.bound_cycles for layer in layers] == [45.0, 75.0]
+    config = PRESETS["ulx3s_sdram"]
+    program = copying(config)
+    run = simulated(program, [[]]).runs[0]
+    total = make_profile(program, run, bandwidth=128).total
+    moved = run.counters["memory_reads"] + run.counters["memory_writes"]
+    assert total.bound_cycles == moved * config.memory_width / 2
+    assert total.bound_cycles <= total.cycles
 
 
 def test_runs_of_one_call_are_told_apart(digits):

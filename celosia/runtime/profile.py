@@ -42,11 +42,14 @@ class Layer:
     bytes_read, bytes_written : int
         What its instructions move from and to memory.
     bandwidth : float
-        Bytes that memory moves each way in a cycle, at best.
+        Bytes that memory moves in a cycle, at best.
+    one_way : bool
+        Whether it moves them either way; otherwise as many each way at once.
     """
 
     name: str
     bandwidth: float
+    one_way: bool = False
     cycles: int = 0
     mac_rows: int = 0
     stalls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
@@ -62,9 +65,8 @@ class Layer:
 
     @property
     def intensity(self) -> float | None:
-        """Products per byte of the busier direction; None if it moves nothing."""
-        moved = max(self.bytes_read, self.bytes_written)
-        return self.products / moved if moved else None
+        """Products per byte that takes memory time; None if it moves nothing."""
+        return self.products / self._moved if self._moved else None
 
     @property
     def bound(self) -> str:
@@ -77,8 +79,14 @@ class Layer:
         return max(self.mac_cycles, self._memory_cycles)
 
     @property
+    def _moved(self) -> int:
+        """Bytes that take memory time: all, or those of the busier direction."""
+        ways = self.bytes_read, self.bytes_written
+        return sum(ways) if self.one_way else max(ways)
+
+    @property
     def _memory_cycles(self) -> float:
-        return max(self.bytes_read, self.bytes_written) / self.bandwidth
+        return self._moved / self.bandwidth
 
     @property
     def reached(self) -> float:
@@ -171,7 +179,7 @@ def make_profile(
     arguments : sequence of int
         Argument registers of the run.
     bandwidth : int
-        Beats that the memory moved each way in 256 cycles, at most.
+        Beats that the memory moved in 256 cycles, at most: an SDRAM either way, others each way.
 
     Raises
     ------
@@ -190,8 +198,9 @@ def make_profile(
         raise ProgramError(f"{program.model}: the program has no instruction but HALT to profile")
     pieces = attribute(timeline, config)
     bytes_per_cycle = config.memory_width * bandwidth / 256
-    layers = {name: Layer(name, bytes_per_cycle) for name in dict.fromkeys(names)}
-    total = Layer("total", bytes_per_cycle)
+    memory = bytes_per_cycle, config.memory == "sdram"
+    layers = {name: Layer(name, *memory) for name in dict.fromkeys(names)}
+    total = Layer("total", *memory)
     for piece in pieces:
         cycles = piece.end - piece.begin
         for layer in (layers[names[piece.span.index]], total):
