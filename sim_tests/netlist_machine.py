@@ -42,7 +42,7 @@ class NetlistBoard(Board):
         super().__init__(CONFIG, folder, plusargs=[f"+fault={fault}"])
 
     def _simulation(self, config, folder):
-        return netlist_on_line(self.netlist.sources(), DIVISOR, folder)
+        return netlist_on_line(self.netlist.sources(), DIVISOR, folder, optimise=1)
 
     def open(self, program: Program) -> SerialSession:
         """Load a program through the line."""

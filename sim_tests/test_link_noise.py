@@ -19,11 +19,11 @@ def line_simulation(dut, divisor, build):
     return netlist_on_line([emit(dut, build / "top.v")], divisor, build)
 
 
-def netlist_on_line(sources, divisor, build):
+def netlist_on_line(sources, divisor, build, **options):
     """Return the same of Verilog, with a module `top`."""
     top = build / "serial_top.v"
     top.write_text(f"`define DIVISOR {divisor}\n{TOP.read_text()}")
-    return build_simulation(top, "serial_top", CACHE, extra_sources=sources, timing=True)
+    return build_simulation(top, "serial_top", CACHE, extra_sources=sources, timing=True, **options)
 
 
 def through_noise(build, *, divisor=4, frames=0, blocks=0, **shares):
