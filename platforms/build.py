@@ -45,6 +45,7 @@ def build_bitstream(
     *,
     frequency: float | None = None,
     seeds: int = 1,
+    first_seed: int = 1,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Build:
     """Build `design` for a board.
@@ -63,7 +64,9 @@ def build_bitstream(
     frequency : float, optional
         Clock that the placer aims at, in MHz, where a constraint does not say another.
     seeds : int
-        Placements to try, with seeds 1 to this; the fastest one counts.
+        Placements to try; the fastest one counts.
+    first_seed : int
+        Seed of the first one; those of the others follow it.
     progress : callable
         Told what begins.
 
@@ -100,14 +103,16 @@ def build_bitstream(
     synthesis = _once(cache, "synthesis", inputs, synthesise)
 
     routes = {}
-    for seed in range(1, seeds + 1):
+    last_seed = first_seed + seeds - 1
+    which = f" of {first_seed} to {last_seed}" if seeds > 1 else ""
+    for seed in range(first_seed, last_seed + 1):
         options = ["--timing-allow-fail", "--report", "report.json", "--seed", str(seed)]
         options += flow.options
         if frequency is not None:
             options += ["--freq", f"{frequency:g}"]
 
         def route(folder: Path, seed: int = seed, options: list[str] = options) -> None:
-            progress(f"placing and routing, seed {seed} of {seeds}")
+            progress(f"placing and routing, seed {seed}{which}")
             for suffix in (flow.netlist, flow.constraints):
                 shutil.copyfile(synthesis / f"{_NAME}.{suffix}", folder / f"{_NAME}.{suffix}")
             words = [*options, *arguments[flow.router]]

@@ -51,7 +51,13 @@ def synthesize_command(
     frequency: Annotated[
         float | None, typer.Option(metavar="MHZ", min=1, help="Clock to reach.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=64, help="Placements to try.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=64, help="Placements to try; the fastest one counts.")
+    ] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(min=1, metavar="SEED", help="With --board: the first of them, as reported."),
+    ] = 1,
     asic: Annotated[
         bool, typer.Option("--asic", help="Map the machine, or --core, to standard cells.")
     ] = False,
@@ -89,6 +95,8 @@ def synthesize_command(
         )
     if pe is not None and (core is None or board is not None):
         raise CelosiaError("--pe is for one core alone; give --core systolic with it, no --board")
+    if seed != 1 and board is None:
+        raise CelosiaError("--seed is for bitstreams; give --board with it")
     machine = load_config(config)
 
     def progress(text: str) -> None:
@@ -110,6 +118,7 @@ def synthesize_command(
             core=core,
             frequency=frequency,
             seeds=seeds,
+            first_seed=seed,
             report=json,
             progress=progress,
         )

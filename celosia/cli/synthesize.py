@@ -48,6 +48,7 @@ def synthesize_board(
     core: str | None = None,
     frequency: float | None = None,
     seeds: int = 1,
+    first_seed: int = 1,
     report: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] = _silent,
@@ -73,6 +74,8 @@ def synthesize_board(
         With a DDR3 it is rounded to what LiteDRAM's generator makes of the board's clock.
     seeds : int
         Placements to try; the fastest one counts.
+    first_seed : int
+        Seed of the first one; those of the others follow it.
     report : Path, optional
         File to write the result to, as JSON.
     cache : Path, optional
@@ -120,6 +123,7 @@ def synthesize_board(
         cache_root() / "synthesis" if cache is None else cache,
         frequency=None if platform.flow.derives_clock else settings.output,
         seeds=seeds,
+        first_seed=first_seed,
         progress=progress,
     )
     result = {
