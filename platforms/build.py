@@ -2,14 +2,17 @@
 
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from celosia.errors import ToolError
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
 from celosia.platforms.tools import run_tool, tool_version
 
@@ -46,6 +49,7 @@ def build_bitstream(
     frequency: float | None = None,
     seeds: int = 1,
     first_seed: int = 1,
+    time_limit: float | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Build:
     """Build `design` for a board.
@@ -64,9 +68,12 @@ def build_bitstream(
     frequency : float, optional
         Clock that the placer aims at, in MHz, where a constraint does not say another.
     seeds : int
-        Placements to try; the fastest one counts.
+        Placements to try, as many at once as there are processors; the fastest one counts, and
+        one that fails only if all do.
     first_seed : int
         Seed of the first one; those of the others follow it.
+    time_limit : float, optional
+        Minutes after which a placement is given up.
     progress : callable
         Told what begins.
 
@@ -102,29 +109,30 @@ def build_bitstream(
     inputs = [plan.digest().hex(), versions["yosys"], repr(platform.multiplier_sites)]
     synthesis = _once(cache, "synthesis", inputs, synthesise)
 
-    routes = {}
     last_seed = first_seed + seeds - 1
     which = f" of {first_seed} to {last_seed}" if seeds > 1 else ""
-    for seed in range(first_seed, last_seed + 1):
+
+    def place(seed: int) -> Path:
         options = ["--timing-allow-fail", "--report", "report.json", "--seed", str(seed)]
         options += flow.options
         if frequency is not None:
             options += ["--freq", f"{frequency:g}"]
 
-        def route(folder: Path, seed: int = seed, options: list[str] = options) -> None:
+        def route(folder: Path) -> None:
             progress(f"placing and routing, seed {seed}{which}")
             for suffix in (flow.netlist, flow.constraints):
                 shutil.copyfile(synthesis / f"{_NAME}.{suffix}", folder / f"{_NAME}.{suffix}")
             words = [*options, *arguments[flow.router]]
-            run_tool(flow.router, words, folder, log=f"{_NAME}.tim")
+            run_tool(flow.router, words, folder, log=f"{_NAME}.tim", time_limit=time_limit)
             (folder / f"{_NAME}.{flow.netlist}").unlink()
 
-        inputs = [synthesis.name, versions[flow.router], *options]
-        routes[seed] = _once(cache, "route", inputs, route)
+        folder = _once(cache, "route", [synthesis.name, versions[flow.router], *options], route)
+        if seeds > 1:
+            progress(f"seed {seed} reaches {_fmax(_report(folder)):.1f} MHz")
+        return folder
 
-    reports = {
-        seed: json.loads((folder / "report.json").read_text()) for seed, folder in routes.items()
-    }
+    routes = _place_all(place, range(first_seed, last_seed + 1), progress)
+    reports = {seed: _report(folder) for seed, folder in routes.items()}
     fmax = {seed: _fmax(report) for seed, report in reports.items()}
     seed = max(fmax, key=lambda seed: fmax[seed])
 
@@ -148,6 +156,29 @@ def build_bitstream(
     )
 
 
+def _place_all(
+    place: Callable[[int], Path], seeds: Sequence[int], progress: Callable[[str], None]
+) -> dict[int, Path]:
+    """Place with each seed; return the folders of those that succeed, if any does."""
+    pool = ThreadPoolExecutor(min(len(seeds), os.cpu_count() or 1))
+    try:
+        under_way = {seed: pool.submit(place, seed) for seed in seeds}
+        wait(under_way.values())
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an interrupt no other one begins
+    routes, errors = {}, {}
+    for seed, placed in under_way.items():
+        try:
+            routes[seed] = placed.result()
+        except ToolError as error:
+            errors[seed] = error
+    if not routes:
+        raise errors[seeds[0]]
+    for seed, error in errors.items():
+        progress(f"without seed {seed}: {error}")
+    return routes
+
+
 def _once(cache: Path, step: str, inputs: list[str], run: Callable[[Path], None]) -> Path:
     """Return the folder in which `run` has done a step on these inputs, now or earlier."""
     digest = sha256("\0".join([step, *inputs]).encode()).hexdigest()[:32]
@@ -167,6 +198,11 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """Return the report of a route."""
+    return json.loads((folder / "report.json").read_text())
 
 
 def _fmax(report: dict[str, Any]) -> float:

@@ -79,19 +79,38 @@ def _version(tool: str, program: str) -> str:
     return (done.stdout + done.stderr).strip().splitlines()[0]
 
 
-def run_tool(tool: str, arguments: Sequence[str], folder: Path, *, log: str | None = None) -> None:
+def run_tool(
+    tool: str,
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    log: str | None = None,
+    time_limit: float | None = None,
+) -> None:
     """Run one of the open tools in `folder`, with file names relative to it.
 
     Its log is the file `log` there, if it is one that the tool writes itself, and otherwise
-    `TOOL.log`, of what it printed.
+    `TOOL.log`, of what it printed. After `time_limit` minutes it is stopped.
 
     Raises
     ------
     ToolError
-        If the tool is missing or fails, with the errors or the end of the log.
+        If the tool is missing, takes too long or fails, with the errors or the end of the log.
     """
     command = [find_tool(tool), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=None if time_limit is None else 60 * time_limit,
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolError(
+            f"{tool} was stopped after {time_limit:g} minutes; give it more (--time-limit)"
+        ) from None
     printed = folder / f"{tool}.log"
     written = folder / log if log else printed
     if not log:

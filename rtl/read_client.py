@@ -88,6 +88,7 @@ class ReadClient(wiring.Component):
         free = Signal(range(self.depth + 1), init=self.depth)
         fits = Signal()
         taken = Signal()
+        left = Signal()  # a beat has left the queue: a cycle late, as its taker decides late
         m.d.comb += [
             taken.eq(fits & self.bursts.ready),
             self.bursts.valid.eq(fits),
@@ -97,7 +98,8 @@ class ReadClient(wiring.Component):
         m.d.sync += [
             self.urgent.eq(free > self.depth - self.reserve),
             fits.eq(splitter.o.valid & ~taken & (splitter.o.p.beats <= free)),
-            free.eq(free - Mux(taken, splitter.o.p.beats, 0) + (self.data.valid & self.data.ready)),
+            left.eq(self.data.valid & self.data.ready),
+            free.eq(free - Mux(taken, splitter.o.p.beats, 0) + left),
         ]
 
         return m

@@ -72,15 +72,19 @@ class UnitQueue(wiring.Component):
         ends = data.StructLayout({"signal": len(Unit), "address": 32})
         m.submodules.under_way = under_way = StreamFIFO(ends, self.UNDER_WAY)
         # Once there, the tokens of the next instruction stay until it starts.
-        room = Signal()
         started = Signal()
         may_start = Signal()
         instruction = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         word = Signal.like(instruction)
         header = header_layout()(word)
-        m.d.sync += may_start.eq(queue.o.valid & self.tokens.may_start & ~self.tokens.starts)
+        # Found a cycle ahead, with the instruction that may come until then: the dispatcher waits
+        # for the room of four queues, and many registers for the dispatcher.
+        room = Signal()
+        m.d.sync += [
+            room.eq(queue.level + started + room < self.DEPTH),
+            may_start.eq(queue.o.valid & self.tokens.may_start & ~self.tokens.starts),
+        ]
         m.d.comb += [
-            room.eq(queue.level + started < self.DEPTH),
             self.i.ready.eq(room),
             queue.i.valid.eq(self.i.valid & room),
             queue.i.p.bits.eq(Cat(self.i.p.word[bit] for bit in self.kept)),

@@ -114,6 +114,12 @@ def test_an_unknown_core_is_refused(here, capsys):
     refuse(capsys, here, "synthesize -c tiny", r"one of --board.* --core.* --asic")
 
 
+@pytest.mark.parametrize("option", ["--seed 2", "--time-limit 5"])
+def test_options_of_bitstreams_are_refused_without_a_board(here, capsys, option):
+    line = f"synthesize -c tiny --core systolic {option}"
+    refuse(capsys, here, line, f"{option.split()[0]} is for bitstreams; give --board")
+
+
 def test_an_unknown_model_is_refused(here, capsys):
     line = "compile gpt -c tiny -o P"
     refuse(capsys, here, line, r"model 'gpt' is neither digits_vit nor minilm")

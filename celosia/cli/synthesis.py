@@ -52,12 +52,19 @@ def synthesize_command(
         float | None, typer.Option(metavar="MHZ", min=1, help="Clock to reach.")
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=64, help="Placements to try; the fastest one counts.")
+        int,
+        typer.Option(min=1, max=64, help="Placements to try at once; the fastest one counts."),
     ] = 1,
     seed: Annotated[
         int,
         typer.Option(min=1, metavar="SEED", help="With --board: the first of them, as reported."),
     ] = 1,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES", min=0.01, help="With --board: when to give up a placement."
+        ),
+    ] = None,
     asic: Annotated[
         bool, typer.Option("--asic", help="Map the machine, or --core, to standard cells.")
     ] = False,
@@ -97,6 +104,8 @@ def synthesize_command(
         raise CelosiaError("--pe is for one core alone; give --core systolic with it, no --board")
     if seed != 1 and board is None:
         raise CelosiaError("--seed is for bitstreams; give --board with it")
+    if time_limit is not None and board is None:
+        raise CelosiaError("--time-limit is for bitstreams; give --board with it")
     machine = load_config(config)
 
     def progress(text: str) -> None:
@@ -119,6 +128,7 @@ def synthesize_command(
             frequency=frequency,
             seeds=seeds,
             first_seed=seed,
+            time_limit=time_limit,
             report=json,
             progress=progress,
         )

@@ -49,6 +49,7 @@ def synthesize_board(
     frequency: float | None = None,
     seeds: int = 1,
     first_seed: int = 1,
+    time_limit: float | None = None,
     report: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] = _silent,
@@ -73,9 +74,11 @@ def synthesize_board(
         Clock of the machine in MHz; that of its SDRAM, or the board's own choice, by default.
         With a DDR3 it is rounded to what LiteDRAM's generator makes of the board's clock.
     seeds : int
-        Placements to try; the fastest one counts.
+        Placements to try, as many at once as there are processors; the fastest one counts.
     first_seed : int
         Seed of the first one; those of the others follow it.
+    time_limit : float, optional
+        Minutes after which a placement is given up.
     report : Path, optional
         File to write the result to, as JSON.
     cache : Path, optional
@@ -93,7 +96,7 @@ def synthesize_board(
     ConfigError
         If the board is not known, or the machine or the clock does not fit it.
     ToolError
-        If a tool is missing or fails.
+        If a tool is missing or fails, or no placement ends in time.
     CheckFailed
         If the clock is not reached; the report is written all the same.
     """
@@ -124,6 +127,7 @@ def synthesize_board(
         frequency=None if platform.flow.derives_clock else settings.output,
         seeds=seeds,
         first_seed=first_seed,
+        time_limit=time_limit,
         progress=progress,
     )
     result = {

@@ -15,6 +15,8 @@ __all__ = ["FITS", "STAGES", "ReadClient"]
 STAGES = 2
 #: Cycles from a burst, or from room for it, to its issue.
 FITS = 2
+#: Cycles from a beat that is taken until its room is known.
+LEFT = 1
 
 
 @dataclass(slots=True)
@@ -98,17 +100,17 @@ class ReadClient:
         if self._beats == 0:
             return None
         room = self._popped_at(self._issued + self._beats - self.depth)
-        return None if room is None else max(self._step, room) + FITS
+        return None if room is None else max(self._step, room + LEFT) + FITS
 
     def urgent(self, time: int) -> bool:
         """Whether it has less than its reserve in the queue or under way."""
         at = self._popped_at(self._issued - self.reserve + 1)
-        return at is not None and at + FITS <= time
+        return at is not None and at + LEFT + FITS <= time
 
     def _popped_at(self, count: int) -> int | None:
         """When the first `count` beats had been taken from the queue; None if not known yet."""
         if count <= 0:
-            return -FITS
+            return -FITS - LEFT
         if count > self._popped:
             return None
         while self._pops[0][0] <= self._issued - self.depth:
