@@ -36,7 +36,7 @@ bench: $(VENV)/bench.stamp $(VENV)/warm.stamp $(VENV)/minilm.stamp $(VENV)/llm.s
 		$(BIN)/python "$$script" --json "build/bench/$$(basename "$$script" .py).json" || exit 1; \
 	done
 
-bitstreams: $(VENV)/bench.stamp $(VENV)/warm.stamp  ## Build a bitstream for every family of chips, the largest last (hours)
+bitstreams: $(VENV)/bench.stamp $(VENV)/warm.stamp  ## Build a bitstream for every family of chips, the largest last (an hour)
 	@mkdir -p build/bench
 	$(BIN)/python scripts/bench_bitstreams.py --json build/bench/bench_bitstreams.json
 

@@ -35,12 +35,15 @@ class Job:
         "systolic" for the array alone.
     frequency : float or None
         Clock to aim at in MHz, if not the board's.
+    seeds : int
+        Placements to try.
     """
 
     board: str
     config: MachineConfig
     core: str | None = None
     frequency: float | None = None
+    seeds: int = 1
 
     @property
     def target(self) -> float:
@@ -67,7 +70,7 @@ JOBS = (
     array("tang-nano-20k", 8, 8),
     array("ulx3s-25f", 4, 4),
     Job("ecpix5-45f", PRESETS["tiny"]),
-    Job("ulx3s-85f", PRESETS["ulx3s"], frequency=80.0),
+    Job("ulx3s-85f", PRESETS["ulx3s"], frequency=80.0, seeds=2),
 )
 
 
@@ -85,6 +88,7 @@ def build(job: Job) -> dict[str, Any]:
                 folder / "out",
                 core=job.core,
                 frequency=job.frequency,
+                seeds=job.seeds,
                 report=report,
                 cache=folder / "cache",
                 progress=print,
