@@ -20,7 +20,7 @@ CHIP = BOARDS[BOARD]
 #: Of the machine on that board: MHz, and multipliers in use, at least.
 BOARD_CLOCK, BOARD_MULTIPLIERS = 80.0, 120
 SEEDS = 2
-#: Placements of the machine that are tried; they differ by some 10 MHz.
+#: Placements of the machine that are tried; they differ by some 5 MHz.
 BOARD_SEEDS = 2
 
 

@@ -3,9 +3,19 @@
 import random
 from collections.abc import Iterable
 
-from cocotb.triggers import RisingEdge
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
 
-__all__ = ["Sink", "Source", "Stream"]
+__all__ = ["Sink", "Source", "Stream", "reset"]
+
+
+async def reset(dut) -> None:
+    """Start the clock, and reset for two cycles."""
+    Clock(dut.clk, 10, unit="ns").start()
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 2)
+    dut.rst.value = 0
+    await RisingEdge(dut.clk)
 
 
 class Stream:

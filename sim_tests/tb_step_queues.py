@@ -5,9 +5,8 @@ import os
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from streams import Sink, Source
+from streams import Sink, Source, reset
 
 from celosia.config import MachineConfig
 from celosia.rtl.passes import Step
@@ -32,14 +31,6 @@ def wanted(step: int) -> set[str]:
         if field(field(step, "drain"), "residual", STEP["drain"].shape):
             sides.add("residuals")
     return sides
-
-
-async def reset(dut) -> None:
-    Clock(dut.clk, 10, unit="ns").start()
-    dut.rst.value = 1
-    await ClockCycles(dut.clk, 2)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

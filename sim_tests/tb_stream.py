@@ -3,19 +3,10 @@
 import random
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from streams import Sink, Source
+from streams import Sink, Source, reset
 
 LATENCIES = {"skid": 1, "distributed": 1, "block": 2}
-
-
-async def reset(dut) -> None:
-    Clock(dut.clk, 10, unit="ns").start()
-    dut.rst.value = 1
-    await ClockCycles(dut.clk, 2)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

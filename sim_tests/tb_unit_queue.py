@@ -5,9 +5,8 @@ import random
 from collections import deque
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from streams import Sink, Source
+from streams import Sink, Source, reset
 
 from celosia.isa import INSTRUCTION_BYTES, OPCODES, Unit
 
@@ -29,14 +28,10 @@ def signal(word: int) -> int:
     return word >> 12 & 15
 
 
-async def reset(dut) -> None:
-    Clock(dut.clk, 10, unit="ns").start()
-    dut.rst.value = 1
+async def begin(dut) -> None:
     dut.done.value = 0
     dut.tokens__may_start.value = 0
-    await ClockCycles(dut.clk, 2)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
+    await reset(dut)
 
 
 async def give_tokens(dut, words: list[int], missing: float) -> None:
@@ -71,7 +66,7 @@ async def end(dut, started: deque[tuple[int, int]], count: int, slow: float) -> 
 async def nothing_is_lost(dut, source_stall, unit_stall, missing):
     source = Source(dut, "i", stall=source_stall)
     sink = Sink(dut, "o", stall=unit_stall)
-    await reset(dut)
+    await begin(dut)
     items = [(random.getrandbits(WORD), random.getrandbits(32)) for _ in range(200)]
     words = [word for word, _ in items]
     cocotb.start_soon(source.send([word | address << WORD for word, address in items]))
@@ -95,7 +90,7 @@ async def it_is_filled(dut, waits):
     """Three wait for tokens; or one is offered, and two wait behind it."""
     source = Source(dut, "i")
     sink = Sink(dut, "o")
-    await reset(dut)
+    await begin(dut)
     dut.tokens__may_start.value = not waits
     source.payload.value = 0
     source.valid.value = 1

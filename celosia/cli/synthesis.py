@@ -52,8 +52,7 @@ def synthesize_command(
         float | None, typer.Option(metavar="MHZ", min=1, help="Clock to reach.")
     ] = None,
     seeds: Annotated[
-        int,
-        typer.Option(min=1, max=64, help="Placements to try at once; the fastest one counts."),
+        int, typer.Option(min=1, max=64, help="Placements to try; the fastest one counts.")
     ] = 1,
     seed: Annotated[
         int,
