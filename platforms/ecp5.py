@@ -35,23 +35,50 @@ _CHOOSE = 0xCACA
 def release_carries(module: dict[str, Any]) -> None:
     """Disconnect carries that do not count, in a module of a netlist that yosys wrote as JSON.
 
-    They are those that nobody reads, and the constant that yosys leads into a chain that makes its
-    own carry. For each of them nextpnr would take a carry cell more, at the end of the chain.
+    They are those that nobody reads, and constants that are led into a chain; for each of them
+    nextpnr would take a carry cell more, at an end of the chain. The first bit of a chain makes its
+    carry of its operands alone if it knows what comes in; its sum, if it is read, needs a LUT then.
     """
-    chains = [cell for cell in module["cells"].values() if cell["type"] == "CCU2C"]
+    cells = module["cells"]
+    chains = {name: cell for name, cell in cells.items() if cell["type"] == "CCU2C"}
     read = {
         bit
-        for cell in module["cells"].values()
+        for cell in cells.values()
         for port, bits in cell["connections"].items()
         if cell["port_directions"][port] == "input"
         for bit in bits
     }
     read |= {bit for port in module["ports"].values() for bit in port["bits"]}
-    for cell in chains:
-        if not read.intersection(cell["connections"].get("COUT", ())):
-            cell["connections"]["COUT"] = ["x"]
-        if cell["connections"]["CIN"] == ["0"] and int(cell["parameters"]["INIT0"], 2) == _GENERATE:
-            cell["connections"]["CIN"] = ["x"]
+    for name, cell in chains.items():
+        wires = cell["connections"]
+        if not read.intersection(wires.get("COUT", ())):
+            wires["COUT"] = ["x"]
+        table = int(cell["parameters"]["INIT0"], 2)
+        selects = [*wires["D0"], *wires["C0"]]
+        if table == _GENERATE and wires["CIN"] == ["0"]:
+            wires["CIN"] = ["x"]
+        if not {*wires["CIN"], *selects} <= {"0", "1"} or selects == ["0", "0"]:
+            continue
+        carry = int(wires["CIN"][0])
+        rows = 4 * int("".join(map(str, selects)), 2)  # of the table, from here on: for A and B
+        # Where the table is 1 the carry passes, elsewhere its first rows are the carry out.
+        head = sum(
+            (carry if table >> rows + index & 1 else table >> index & 1) << index
+            for index in range(4)
+        )
+        total = wires.pop("S0", [])
+        if read.intersection(total):
+            cells[f"{name}_S0"] = {
+                "hide_name": 1,
+                "type": "LUT4",
+                "parameters": {"INIT": f"{table ^ (carry * 0xFFFF):016b}"},
+                "attributes": {},
+                "port_directions": {**dict.fromkeys("ABCD", "input"), "Z": "output"},
+                "connections": {**{pin: wires[f"{pin}0"] for pin in "ABCD"}, "Z": total},
+            }
+        cell["port_directions"].pop("S0", None)
+        cell["parameters"]["INIT0"] = f"{head:016b}"
+        wires["CIN"] = ["x"]
 
 
 class ECP5Cells:

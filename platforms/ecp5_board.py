@@ -6,7 +6,7 @@ from typing import Any
 from amaranth import Signal
 
 from celosia.platforms.board import Board
-from celosia.platforms.ecp5 import ECP5Cells
+from celosia.platforms.ecp5 import ECP5Cells, release_carries
 from celosia.platforms.ecp5_pll import ECP5Clock, PLLSettings, solve_pll
 from celosia.platforms.floorplan import MultiplierSites, place_arrays
 from celosia.platforms.flow import Flow
@@ -51,9 +51,13 @@ class ECP5Board(ECP5Cells, Board):
     def prepare_netlist(
         self, netlist: dict[str, Any], *, top: str, progress: Callable[[str], None]
     ) -> bool:
-        """Give the multipliers of arrays their places; tell of arrays for which there are none."""
+        """Let carries go that do not count, and give the multipliers of arrays their places.
+
+        Tells of arrays for which there are none.
+        """
+        release_carries(netlist["modules"][top])
         if self.multiplier_sites is None:
-            return False
+            return True
         placed = place_arrays(netlist, self.multiplier_sites, top=top)
         for array, count in placed.items():
             if not count:
@@ -61,7 +65,7 @@ class ECP5Board(ECP5Cells, Board):
                     f"{array.rstrip('.')}: its multipliers, or their enables, do not fit the "
                     "chip's sites in lines; the placer looks for sites, for hours if it is large"
                 )
-        return any(placed.values())
+        return True
 
 
 class Die25:

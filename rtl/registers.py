@@ -11,6 +11,7 @@ from amaranth.utils import exact_log2
 from celosia.config import MachineConfig
 from celosia.isa import ARGUMENTS, COUNTERS, ID, MEMORY_WINDOW, REGISTERS, VERSION
 from celosia.rtl.axi import AXI4Lite
+from celosia.rtl.counters import CounterRead
 from celosia.rtl.instruction_register import ArgumentWrite
 from celosia.rtl.on_chip import HostAccess
 
@@ -21,6 +22,8 @@ SUBORDINATE_ERROR = 2
 #: Where the argument registers are: bits of an address among them, and what lies above these.
 _ARGUMENT_BITS = exact_log2(4 * ARGUMENTS)
 _ARGUMENT_PAGE = REGISTERS["argument0"] >> _ARGUMENT_BITS
+#: Word of the first counter; the others follow it.
+_FIRST_COUNTER = REGISTERS[COUNTERS[0]] // 4
 
 
 class HostRegisters(wiring.Component):
@@ -45,7 +48,7 @@ class HostRegisters(wiring.Component):
         It writes an argument register.
     busy, done, failed, cause, cause_address : In
         State of the run.
-    counters : In(32).array(len(COUNTERS))
+    counter : Out(CounterRead())
         Counters.
     """
 
@@ -66,7 +69,7 @@ class HostRegisters(wiring.Component):
             "failed": In(1),
             "cause": In(3),
             "cause_address": In(32),
-            "counters": In(32).array(len(COUNTERS)),
+            "counter": Out(CounterRead()),
         })
 
     def elaborate(self, platform) -> Module:
@@ -78,6 +81,7 @@ class HostRegisters(wiring.Component):
         answer = Signal(32)
         known = Signal()
         in_memory = Signal()
+        counts = Signal()  # it is the address of a counter
         m.d.comb += in_memory.eq(
             address[exact_log2(MEMORY_WINDOW)] & (self.config.memory != "axi4")
         )
@@ -86,6 +90,12 @@ class HostRegisters(wiring.Component):
             self.memory.p.data.eq(word),
             self.argument.register.eq(address[2:_ARGUMENT_BITS]),
             self.argument.value.eq(word),
+            counts.eq(
+                ~address[:2].any()
+                & (address[2:] >= _FIRST_COUNTER)
+                & (address[2:] < _FIRST_COUNTER + len(COUNTERS))
+            ),
+            self.counter.index.eq(address[2:] - _FIRST_COUNTER),
         ]
         self._add_reads(m, address, answer, known)
 
@@ -130,8 +140,14 @@ class HostRegisters(wiring.Component):
                     m.d.comb += self.memory.valid.eq(1)
                     with m.If(self.memory.ready):
                         m.next = "FETCHED"
+                with m.Elif(counts):
+                    m.next = "COUNTED"
                 with m.Else():
                     m.next = "SELECTED"
+            with m.State("COUNTED"):
+                with m.If(self.counter.found):
+                    m.d.sync += [bus.rdata.eq(self.counter.value), bus.rresp.eq(0)]
+                    m.next = "ANSWER"
             with m.State("SELECTED"):
                 m.d.sync += [
                     bus.rdata.eq(answer),
@@ -179,7 +195,6 @@ class HostRegisters(wiring.Component):
             "window_base": self.window_base,
             "window_size": self.window_size,
         }
-        values |= dict(zip(COUNTERS, self.counters, strict=True))
         # One register of each group of eight, then that of the group.
         groups: dict[int, dict[int, ValueLike]] = defaultdict(dict)
         for name, value in values.items():

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from celosia.config import MachineConfig
-from celosia.isa import COUNTERS, INSTRUCTION_BYTES, Cause, Unit
+from celosia.isa import INSTRUCTION_BYTES, Cause, Unit
 from celosia.rtl.axi import AXI4, AXI4Lite, connect_halves
 from celosia.rtl.control import RunControl
 from celosia.rtl.counters import Counters
@@ -150,7 +150,7 @@ class Accelerator(wiring.Component):
         self._connect_control(m, registers, control, sequencer, queues, reader, writer)
         self._connect_counters(m, counters, registers, control, sequencer, queues, matrix)
         for name, beats in (("memory_reads", reader.beat), ("memory_writes", writer.beat)):
-            m.d.comb += counters.events[COUNTERS.index(name)].eq(beats)
+            m.d.comb += counters.events[name].eq(beats)
         self._connect_trace(m, control, queues, matrix, reader, writer)
         return m
 
@@ -235,10 +235,9 @@ class Accelerator(wiring.Component):
             events[f"{unit.name.lower()}_busy"] = ~queues[unit].idle
             events[f"{unit.name.lower()}_wait"] = queues[unit].waits
         for name, event in events.items():
-            m.d.comb += counters.events[COUNTERS.index(name)].eq(event)
+            m.d.comb += counters.events[name].eq(event)
         m.d.comb += [counters.clear.eq(control.clear), counters.run.eq(control.busy)]
-        for value, register in zip(counters.values, registers.counters, strict=True):
-            m.d.comb += register.eq(value)
+        connect(m, registers.counter, counters.read)
 
     def _connect_trace(self, m, control, queues, matrix, reader, writer) -> None:
         """Connect what simulations record."""

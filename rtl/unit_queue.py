@@ -23,8 +23,9 @@ class UnitQueue(wiring.Component):
     """Offers instructions to a unit in order, each when its tokens are there.
 
     A unit may take an instruction before earlier ones have ended; it ends them in order. What it
-    is offered lies in a register, while the tokens of the next one are looked for. Bits that mean
-    nothing to the unit are not kept, and are 0.
+    is offered lies in a register, while the tokens of the next one are looked for. Only the matrix
+    unit, whose instructions are the ones that others are dispatched behind, has more than one of
+    them wait. Bits that mean nothing to the unit are not kept, and are 0.
 
     Parameters
     ----------
@@ -49,11 +50,13 @@ class UnitQueue(wiring.Component):
         Address of the oldest instruction that has started and not ended.
     """
 
-    #: Instructions that wait or are offered; and those that a unit may have under way.
+    #: Instructions of the matrix unit that wait or are offered; and those that a unit may have
+    #: under way.
     DEPTH = 3
     UNDER_WAY = 16
 
     def __init__(self, unit: Unit) -> None:
+        self.is_deep = unit is Unit.MATRIX
         self.kept = unit_bits(unit)
         super().__init__({
             "i": In(stream.Signature(Dispatch)),
@@ -68,7 +71,6 @@ class UnitQueue(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         kept = data.StructLayout({"bits": len(self.kept), "address": 32})
-        m.submodules.queue = queue = StreamFIFO(kept, self.DEPTH)
         ends = data.StructLayout({"signal": len(Unit), "address": 32})
         m.submodules.under_way = under_way = StreamFIFO(ends, self.UNDER_WAY)
         # Once there, the tokens of the next instruction stay until it starts.
@@ -77,33 +79,53 @@ class UnitQueue(wiring.Component):
         instruction = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         word = Signal.like(instruction)
         header = header_layout()(word)
-        # Found a cycle ahead, with the instruction that may come until then: the dispatcher waits
-        # for the room of four queues, and many registers for the dispatcher.
+        # The oldest one that waits. The dispatcher waits for the room of four queues, and many
+        # registers for the dispatcher: room is found a cycle ahead.
+        waiting = Signal()
+        next_one = Signal(kept, reset_less=True)
+        arrived = Signal(kept)
         room = Signal()
-        m.d.sync += [
-            room.eq(queue.level + started + room < self.DEPTH),
-            may_start.eq(queue.o.valid & self.tokens.may_start & ~self.tokens.starts),
-        ]
+        come = Signal()
         m.d.comb += [
             self.i.ready.eq(room),
-            queue.i.valid.eq(self.i.valid & room),
-            queue.i.p.bits.eq(Cat(self.i.p.word[bit] for bit in self.kept)),
-            queue.i.p.address.eq(self.i.p.address),
-            Cat(word[bit] for bit in self.kept).eq(queue.o.p.bits),
+            come.eq(self.i.valid & room),
+            arrived.bits.eq(Cat(self.i.p.word[bit] for bit in self.kept)),
+            arrived.address.eq(self.i.p.address),
+        ]
+        if self.is_deep:
+            m.submodules.queue = queue = StreamFIFO(kept, self.DEPTH)
+            m.d.comb += [
+                queue.i.valid.eq(come),
+                queue.i.payload.eq(arrived),
+                queue.o.ready.eq(self.tokens.starts),
+                waiting.eq(queue.o.valid),
+                next_one.eq(queue.o.payload),
+            ]
+            # With the instruction that may come until then.
+            m.d.sync += room.eq(queue.level + started + room < self.DEPTH)
+        else:
+            m.d.sync += [
+                waiting.eq(come | (waiting & ~self.tokens.starts)),
+                room.eq(~come & (~waiting | self.tokens.starts)),
+            ]
+            with m.If(come):
+                m.d.sync += next_one.eq(arrived)
+        m.d.sync += may_start.eq(waiting & self.tokens.may_start & ~self.tokens.starts)
+        m.d.comb += [
+            Cat(word[bit] for bit in self.kept).eq(next_one.bits),
             self.tokens.wait.eq(header.wait),
             self.tokens.promise.eq(header.signal),
             self.tokens.starts.eq(may_start & ~started & under_way.i.ready),
-            self.waits.eq(queue.o.valid & ~started & ~self.tokens.may_start),
+            self.waits.eq(waiting & ~started & ~self.tokens.may_start),
             under_way.i.valid.eq(self.tokens.starts),
             under_way.i.p.signal.eq(header.signal),
-            under_way.i.p.address.eq(queue.o.p.address),
+            under_way.i.p.address.eq(next_one.address),
             self.o.valid.eq(started),
             self.o.payload.eq(instruction),
-            queue.o.ready.eq(self.tokens.starts),
             under_way.o.ready.eq(self.done),
             self.tokens.signal.eq(Mux(self.done, under_way.o.p.signal, 0)),
             self.oldest.eq(under_way.o.p.address),
-            self.idle.eq(~queue.o.valid & ~under_way.o.valid),
+            self.idle.eq(~waiting & ~under_way.o.valid),
         ]
         with m.If(self.tokens.starts):
             m.d.sync += [started.eq(1), instruction.eq(word)]

@@ -87,7 +87,7 @@ async def nothing_is_lost(dut, source_stall, unit_stall, missing):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(waits=[True, False])
 async def it_is_filled(dut, waits):
-    """Three wait for tokens; or one is offered, and two wait behind it."""
+    """All wait for tokens; or one is offered, and the others wait behind it."""
     source = Source(dut, "i")
     sink = Sink(dut, "o")
     await begin(dut)
@@ -98,6 +98,6 @@ async def it_is_filled(dut, waits):
     for _ in range(40):
         await RisingEdge(dut.clk)
         taken += int(source.ready.value)
-    assert taken == 3
+    assert taken == 3 if UNIT is Unit.MATRIX else 2 - waits
     assert sink.valid.value != waits
     assert dut.waits.value == waits

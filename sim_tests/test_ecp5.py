@@ -6,7 +6,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from amaranth import Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 from harness import CACHE
 from test_systolic import environment, sized
 
@@ -77,3 +81,83 @@ def test_carries_that_do_not_count_cost_no_cell(tmp_path):
     result = measure_core(TernaryElement(12, 13), build=tmp_path)
     assert (result["CCU2C"], result["LUT4"]) == (7, 0)  # 13 bits, and the sign into the chain
     assert result["comb"] <= 2 * 7 + 2  # one cell for a constant
+
+
+class Sums(wiring.Component):
+    """Sums and comparisons of two operands: what comes into their carries is 0 or 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__({
+            "a": In(signed(width)),
+            "b": In(signed(width)),
+            "o": Out(data.ArrayLayout(signed(width + 1), 6)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        for place, value in zip(self.o, sums(self.a, self.b), strict=True):
+            m.d.comb += place.eq(value)
+        return m
+
+
+def sums(a, b):
+    return a + b, a - (b >> 1), a + 1, -a, a < b, b <= a
+
+
+def evaluate(module, inputs, floating):
+    """Values of the outputs of a combinational netlist, of LUTs and carry cells."""
+    ports, known = module["ports"], {"0": 0, "1": 1, "x": floating}
+    for name, values in inputs.items():
+        for index, bit in enumerate(ports[name]["bits"]):
+            known[bit] = values >> index & 1
+    drivers = {
+        bit: cell
+        for cell in module["cells"].values()
+        for port, (bit,) in cell["connections"].items()
+        if cell["port_directions"][port] == "output"
+    }
+
+    def value(bit):
+        if bit not in known:
+            cell = drivers[bit]
+            pins, settings = cell["connections"], cell["parameters"]
+
+            def look(table, *names):
+                address = sum(value(*pins[name]) << index for index, name in enumerate(names))
+                return int(settings[table], 2) >> address & 1
+
+            if cell["type"] == "LUT4":
+                known[pins["Z"][0]] = look("INIT", *"ABCD")
+            elif cell["type"] == "PFUMX":
+                chosen, other = value(*pins["ALUT"]), value(*pins["BLUT"])
+                known[pins["Z"][0]] = np.where(value(*pins["C0"]), chosen, other)
+            else:
+                carry = value(*pins["CIN"])
+                for half in "01":
+                    passes = look(f"INIT{half}", *(f"{pin}{half}" for pin in "ABCD"))
+                    known[pins.get(f"S{half}", [None])[0]] = passes ^ carry
+                    made = look(f"INIT{half}", f"A{half}", f"B{half}")
+                    carry = np.where(passes, carry, made)
+                known[pins["COUT"][0]] = carry
+                known["x"] = floating
+        return known[bit]
+
+    return sum(value(bit) << index for index, bit in enumerate(ports["o"]["bits"]))
+
+
+@pytest.mark.parametrize("floating", [0, 1])
+@pytest.mark.parametrize("width", [5, 6])
+def test_no_constant_leads_into_a_chain(width, floating, tmp_path):
+    """Whatever a carry that was released is, every pair of operands gives the same."""
+    synthesize_core(Sums(width), tmp_path)
+    module = json.loads((tmp_path / "top.json").read_text())["modules"]["top"]
+    chains = [cell for cell in module["cells"].values() if cell["type"] == "CCU2C"]
+    assert sum(chain["connections"]["CIN"] == ["x"] for chain in chains) >= 4
+    assert not any({"0", "1"} & {*chain["connections"]["CIN"]} for chain in chains)
+    a, b = np.meshgrid(*[np.arange(-1 << width - 1, 1 << width - 1)] * 2)
+    masks = [(1 << width) - 1, (1 << width + 1) - 1]
+    found = evaluate(module, {"a": a & masks[0], "b": b & masks[0]}, floating)
+    expected = sum(
+        (value & masks[1]) << index * (width + 1) for index, value in enumerate(sums(a, b))
+    )
+    np.testing.assert_array_equal(found, expected)

@@ -194,7 +194,9 @@ def mha_ffn(
         builder.matmul(
             matrices["up"], y.part(first, rows), wide.part(first, rows), flags=Flag.ACTIVATE
         )
-    # The store of a block ends before the next one begins, and the last one is short.
+    # The store of a block ends before the next one begins, and the last one is short. Each follows
+    # the products of the next block, which a store that waits for another one would keep back.
+    stores: list[tuple[Region, int]] = []
     for first, rows in (*many, few):
         for channel, n in runs([embed - 2 * lanes, 2 * lanes]):
             builder.matmul(
@@ -205,8 +207,10 @@ def mha_ffn(
                 flags=Flag.NARROW,
             )
             done = out.part(first, rows).columns(channel // lanes, n // lanes)
-            address = target + first * embed + channel
-            builder.store(done, address, space=Space.ROWS8, pitch=embed)
+            stores.append((done, target + first * embed + channel))
+            for region, address in stores[-2:-1]:
+                builder.store(region, address, space=Space.ROWS8, pitch=embed)
+    builder.store(*stores[-1], space=Space.ROWS8, pitch=embed)
     return work.finish("mha_ffn", tokens)
 
 

@@ -26,9 +26,9 @@ class UnitQueue:
         self.indices = [i for i, ins in enumerate(program) if ins.unit is unit]
         self.program = [program[i] for i in self.indices]
         self.given = network.times()
+        self.started = network.times()
         self.taken = network.times()
         self.done = network.times()
-        self.started: list[int] = []
         self.tokens = {source: network.times() for source in Unit}
         self._waits = dict.fromkeys(Unit, 0)
         self.others: dict[Unit, UnitQueue] = {}
@@ -44,7 +44,7 @@ class UnitQueue:
             self._waits[source] += 1
             time = max(time, token + 1)
         time = max(time, (yield from self.done.item(index - UNDER_WAY)) + 1)
-        self.started.append(time)
+        self.started.add(time)
         return time + 1
 
     def end(self, time: int) -> None:
@@ -129,7 +129,10 @@ def _dispatch(machine: Machine, instruction: Instruction, time: int) -> Generato
     assert instruction.unit is not None
     queue = machine.queues[instruction.unit]
     prefetches = fetches_weights(instruction)
-    time = max(time, (yield from queue.taken.item(len(queue.given) - QUEUE_DEPTH)) + 1)
+    if queue.unit is Unit.MATRIX:
+        time = max(time, (yield from queue.taken.item(len(queue.given) - QUEUE_DEPTH)) + 1)
+    else:  # one waits
+        time = max(time, (yield from queue.started.item(len(queue.given) - 1)) + 1)
     if prefetches:
         room = machine.prefetch_taken.item(len(machine.prefetched) - QUEUE_DEPTH)
         time = max(time, (yield from room) + 1)
