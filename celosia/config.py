@@ -438,6 +438,19 @@ _BENCH = MachineConfig(
 PRESETS = {
     config.name: config
     for config in [
+        # The smallest that is of use: with it an ECP5 of 24,288 LUTs holds a transformer.
+        _TINY.replace(
+            name="mini",
+            rows=2,
+            scratchpad_words=512,
+            scratchpad_banks=1,
+            exponent_slots=128,
+            accumulator_width=24,
+            parameter_entries=128,
+            vector_lanes=1,
+            on_chip_bytes=1 << 16,
+            outstanding_reads=1,
+        ),
         _TINY,
         MachineConfig(
             name="small",

@@ -21,7 +21,7 @@ _PARAMETERS = {
 }
 #: The smallest machine, 2 x 4 with one vector lane, and its serial line, as nextpnr packs them for
 #: an ECP5. Other families take more.
-_SMALLEST = {"luts": 24_800, "flip_flops": 16_300}
+_SMALLEST = {"luts": 22_000, "flip_flops": 16_000}
 #: The controller of a DDR3, synthesised, with what makes it as wide as the machine.
 _DDR3 = {"luts": 4_500, "flip_flops": 2_280}
 #: Bytes of memory on the chip below which a machine is of no use.

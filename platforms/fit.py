@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from celosia.config import MachineConfig
+from celosia.config import PRESETS, MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.cures import cure, is_too_small, shortage
 from celosia.platforms.flash_pads import check_flash
 from celosia.platforms.litedram import check_ddr3
 from celosia.platforms.sdram_pads import check_sdram
 
-__all__ = ["check_array_fit", "check_fit", "resource_name"]
+__all__ = ["check_array_fit", "check_fit", "presets_for", "resource_name"]
 
 _NAMES = {"luts": "LUTs", "flip_flops": "flip-flops", "block_rams": "block RAMs"}
 
@@ -53,6 +53,19 @@ def check_fit(config: MachineConfig, board: Any) -> None:
         f"configuration {config.name!r} needs at least {needed}, but board {board.name} has "
         f"{there}; {advice}"
     )
+
+
+def presets_for(board: Any) -> list[MachineConfig]:
+    """Return the presets that are not certainly too large for a board, and have its memory."""
+
+    def fits(config: MachineConfig) -> bool:
+        try:
+            check_fit(config, board)
+        except ConfigError:
+            return False
+        return True
+
+    return [config for config in PRESETS.values() if fits(config)]
 
 
 def check_array_fit(config: MachineConfig, board: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError, ModelError
 from celosia.platforms.estimate import ERROR, Estimate, has_estimates
+from celosia.platforms.fit import presets_for
 from celosia.platforms.sdram_pads import ROUND_TRIP
 
 __all__ = ["largest_machine"]
@@ -73,7 +74,11 @@ def largest_machine(
             if _fits(found, board):
                 return found
     wanted = f" with {least:,} bytes of memory" if least else ""
-    raise ConfigError(f"board {board.name}: no machine{wanted} fits; take a larger board")
+    presets = [config.name for config in presets_for(board) if config.memory_bytes >= least]
+    advice = f"the preset {presets[0]} may, or take" if presets else "take"
+    raise ConfigError(
+        f"board {board.name}: no machine{wanted} surely fits; {advice} a larger board"
+    )
 
 
 def _machines(name: str) -> Iterator[MachineConfig]:

@@ -37,9 +37,9 @@ class Counters(wiring.Component):
     """Counters of 32 bits that rise while the machine runs, and keep their values after it.
 
     They lie in a memory and take turns at one adder, a cycle each; between its turns a few bits
-    hold what a counter has to rise by. Adders and a selection of 32 bits for every counter would
-    take three times the logic. A value is found within `len(COUNTERS)` cycles and two more, and
-    has all events up to three cycles before.
+    hold what a counter has to rise by. An adder for every counter, and a selection among all, take
+    480 LUTs of an ECP5 more. A value is found within `len(COUNTERS)` cycles and two more, and has
+    all events up to three cycles before.
 
     Members
     -------

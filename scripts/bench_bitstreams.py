@@ -68,7 +68,7 @@ JOBS = (
     array("icebreaker", 2, 4),
     array("tang-nano-9k", 4, 8),
     array("tang-nano-20k", 8, 8),
-    array("ulx3s-25f", 4, 4),
+    Job("ulx3s-25f", PRESETS["mini"]),
     Job("ecpix5-45f", PRESETS["tiny"]),
     Job("ulx3s-85f", PRESETS["ulx3s"], frequency=80.0, seeds=2),
 )

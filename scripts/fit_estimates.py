@@ -31,7 +31,12 @@ from celosia.cores.systolic import SystolicArray
 from celosia.isa import INSTRUCTION_BYTES
 from celosia.platforms import estimate
 from celosia.platforms.boards import board
-from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC, ECP5Cells
+from celosia.platforms.ecp5 import (
+    HIDE_ELEMENTS,
+    REMOVE_COLLISION_LOGIC,
+    ECP5Cells,
+    release_carries,
+)
 from celosia.platforms.ecp5_memory import memories
 from celosia.platforms.report import utilisation_by_module
 from celosia.platforms.tools import run_tool, tool_version
@@ -124,6 +129,7 @@ PACKED = SMALL.replace(pe="packed")
 #: The samples: machines, and the part of each to synthesise; none for all of it.
 SAMPLES: list[tuple[MachineConfig, str | None]] = [
     (SMALLEST, None),
+    (PRESETS["mini"], None),
     (PRESETS["tiny"], None),
     (PRESETS["ulx3s"], None),
     (PRESETS["ulx3s_sdram"], "sdram"),
@@ -217,6 +223,7 @@ def synthesise_machine(config: MachineConfig, folder: Path) -> dict[str, dict[st
 def count(netlist: Path) -> dict[str, dict[str, int]]:
     """Count what a netlist has of each module: LUTs as the placer counts them, and flip-flops."""
     design = json.loads(netlist.read_text())
+    release_carries(design["modules"]["top"])
     complete_chains(design["modules"]["top"])
     netlist.write_text(json.dumps(design))
     modules = utilisation_by_module(netlist, OPENED)

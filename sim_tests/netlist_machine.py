@@ -25,8 +25,8 @@ __all__ = ["CONFIG", "NetlistBoard", "digits", "machine", "selftest"]
 
 #: The machine: the smallest preset, with room for the digits ViT.
 CONFIG = PRESETS["tiny"]
-#: Seconds that a board may take to answer; a machine that hangs is stopped.
-PATIENCE = 60.0
+#: Seconds that a board may take to answer, and cycles of a run; one that hangs is stopped.
+PATIENCE, LONGEST = 600.0, 200_000
 
 
 def machine(family: str) -> Netlist:
@@ -46,7 +46,8 @@ class NetlistBoard(Board):
 
     def open(self, program: Program) -> SerialSession:
         """Load a program through the line."""
-        return SerialDevice(CONFIG, self.port, timeout=PATIENCE, retries=2).open(program)
+        device = SerialDevice(CONFIG, self.port, timeout=PATIENCE, retries=0, max_cycles=LONGEST)
+        return device.open(program)
 
 
 def selftest(board: NetlistBoard) -> int:

@@ -27,14 +27,15 @@ class Bench:
     def counts(self) -> dict[str, int]:
         return self.history[-1]
 
+    def event(self, most: int) -> int:
+        """What comes in a cycle: the most in every cycle, or anything in some."""
+        if self.share == 1:
+            return most
+        return random.randint(0, most) if random.random() < self.share else 0
+
     async def count(self) -> None:
         while True:
-            events = {
-                name: random.randrange(1 << EVENTS[name].width)
-                if random.random() < self.share
-                else 0
-                for name in COUNTERS
-            }
+            events = {name: self.event((1 << EVENTS[name].width) - 1) for name in COUNTERS}
             self.dut.events.value = EVENTS.const(events).as_bits()
             await RisingEdge(self.dut.clk)
             if self.dut.clear.value:

@@ -16,21 +16,13 @@ def boards_command(json: JsonOption = None) -> None:
     board. Where none does, the array alone still may (`synthesize --core systolic`).
     """
     from celosia.config import PRESETS
-    from celosia.errors import ConfigError
     from celosia.platforms.boards import BOARDS
     from celosia.platforms.cures import shortage
-    from celosia.platforms.fit import check_fit, resource_name
-
-    def fits(name: str, board: Any) -> bool:
-        try:
-            check_fit(PRESETS[name], board)
-        except ConfigError:
-            return False
-        return True
+    from celosia.platforms.fit import presets_for, resource_name
 
     def reason(board: Any) -> str:
         """Say of what the smallest preset needs too much."""
-        resource, needed = next(iter(shortage(PRESETS["tiny"], board).items()))
+        resource, needed = next(iter(shortage(PRESETS["mini"], board).items()))
         return f"needs {needed:,} {resource_name(resource)}, has {getattr(board, resource):,}"
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -38,7 +30,7 @@ def boards_command(json: JsonOption = None) -> None:
         table.add_column(heading, overflow="fold")
     record = []
     for name, board in BOARDS.items():
-        presets = [preset for preset in PRESETS if fits(preset, board)]
+        presets = [preset.name for preset in presets_for(board)]
         why = None if presets else reason(board)
         numbers = (f"{n:,}" for n in (board.luts, board.multipliers, board.block_rams))
         chip = f"{board.device}-{board.speed}"
