@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 __all__ = ["MultiplierSites", "place_arrays"]
@@ -48,9 +49,10 @@ def place_arrays(
     """Fix the multipliers of all arrays in a netlist of yosys, each array in lines of its own.
 
     The columns of an array are spread over as few lines as hold them, and its rows follow each
-    other along a line: then sums flow from neighbour to neighbour, and activations within a
-    line and once to the next one. Nothing else is fixed. An array that does not fit the lines
-    that are left, or the enables of their blocks, is not placed.
+    other along a line, or its columns where the enables of blocks want it: then sums flow from
+    neighbour to neighbour, and activations within a line and once to the next one. Nothing else is
+    fixed. An array that does not fit the lines that are left, or the enables of their blocks, is
+    not placed.
 
     Returns
     -------
@@ -70,8 +72,9 @@ def place_arrays(
         rows, columns = (1 + max(numbers) for numbers in zip(*elements, strict=True))
         columns_in_line = len(sites.line(0)) // rows
         least = -(-columns // columns_in_line) if columns_in_line else len(sites.lines) + 1
-        for count in range(least, len(sites.lines) - first + 1):
-            lines = _arrange(elements, rows, columns, count)
+        counts = range(least, len(sites.lines) - first + 1)
+        for count, by_columns in product(counts, (False, True)):
+            lines = _arrange(elements, rows, columns, count, by_columns=by_columns)
             if all(_enables_fit(line) for line in lines):
                 for index, line in enumerate(lines, first):
                     for cell, site in zip(line, sites.line(index), strict=False):
@@ -83,13 +86,21 @@ def place_arrays(
 
 
 def _arrange(
-    elements: dict[tuple[int, int], dict[str, Any]], rows: int, columns: int, lines: int
+    elements: dict[tuple[int, int], dict[str, Any]],
+    rows: int,
+    columns: int,
+    lines: int,
+    *,
+    by_columns: bool,
 ) -> list[list[dict[str, Any]]]:
     """Return the multipliers of each line, from left to right."""
     found = []
     for line in range(lines):
         here = range(-(-line * columns // lines), -(-(line + 1) * columns // lines))
-        found.append([elements[row, column] for row in range(rows) for column in here])
+        places = [(row, column) for row in range(rows) for column in here]
+        if by_columns:
+            places.sort(key=lambda place: place[1])
+        found.append([elements[place] for place in places])
     return found
 
 

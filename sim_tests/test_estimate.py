@@ -211,8 +211,7 @@ def test_block_rams_of_a_machine(name, block_rams):
             {"rows": 32, "columns": 8},
             "ulx3s-25f",
             r"multipliers and [\d,]+ LUTs and [\d,]+ flip-flops and \d+ block RAMs, but board "
-            r"ulx3s-25f has 28 and 24,288 .*; even the smallest machine does; `--core systolic` "
-            r"builds an array alone$",
+            r"ulx3s-25f has 28 and 24,288 .*; `celosia fit -b ulx3s-25f` says what fits$",
         ),
     ],
 )

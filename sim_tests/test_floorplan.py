@@ -109,6 +109,12 @@ def test_a_block_has_no_more_enables_than_it_can_have(rows, columns):
     assert max(map(len, blocks.values())) <= 4
 
 
+def test_columns_follow_each_other_where_rows_have_too_many_enables():
+    design = enabled(2, 4, lambda row, column: row + column)
+    assert place_arrays(design, board("ulx3s-25f").multiplier_sites) == {ARRAY: 8}
+    assert places(design)[f"{ARRAY}pe_1_0.multiplier.cell"].startswith("X5/")  # beside 0, 0 in X4
+
+
 def test_an_array_with_too_many_enables_is_left_to_the_placer():
     design = enabled(4, 4, lambda row, column: 4 * row + column)
     told = []
