@@ -1,6 +1,6 @@
 """What one of each feature of a part takes of an ECP5; see `celosia.platforms.estimate`.
 
-Written by scripts/fit_estimates.py from 19 samples, with
+Written by scripts/fit_estimates.py from 20 samples, with
 Yosys 0.70.
 """
 
@@ -8,75 +8,75 @@ __all__ = ["COEFFICIENTS"]
 
 COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
     "array": {
-        "luts": (0, 1.1735, 0, 18.9891, 4.4004),
-        "flip_flops": (0, 0.905, 15.0369, 5.5143, 0),
+        "luts": (0, 0.9833, 0, 15.8016, 4.6581),
+        "flip_flops": (23.9756, 0.9099, 13.2047, 5.2594, 0),
     },
     "requantiser": {
-        "luts": (517.441,),
-        "flip_flops": (554.066,),
+        "luts": (497.228,),
+        "flip_flops": (559.59,),
     },
     "accumulators": {
-        "luts": (8.8141, 0.9707, 320.573),
-        "flip_flops": (302.678, 0.7934, 165.073),
+        "luts": (8.6508, 1.0763, 319.784),
+        "flip_flops": (0, 1.1503, 88.7216),
     },
     "router": {
-        "luts": (751.09, 516.776, 0),
-        "flip_flops": (1210.17, 376.354, 16.75),
+        "luts": (707.261, 476.209, 0),
+        "flip_flops": (1198.44, 374.82, 19.75),
     },
     "loader": {
-        "luts": (81.6667, 97.0833, 15.0833, 51.5, 0, 0),
-        "flip_flops": (0, 26.8583, 19.0708, 20.0708, 0),
+        "luts": (134.229, 91.8771, 0, 3.3157, 0, 0),
+        "flip_flops": (17.6667, 34.1006, 18.2328, 18.5, 0),
     },
     "streamer": {
-        "luts": (296.303, 86.269, 22.596),
-        "flip_flops": (130.766, 44.5822, 1.7674),
+        "luts": (309.587, 81.7332, 26.0993),
+        "flip_flops": (141.393, 31.2634, 22.02),
     },
     "probabilities": {
-        "luts": (4.0181,),
-        "flip_flops": (2.0256, 0),
+        "luts": (2.9858,),
+        "flip_flops": (2, 0),
     },
     "scratchpad": {
-        "luts": (219.521, 18.2337, 1.2576),
-        "flip_flops": (191.598, 16.125, 1.0359),
+        "luts": (249.392, 24.9865, 1.1447),
+        "flip_flops": (185.214, 13.8344, 1.109),
     },
     "exponents": {
-        "luts": (7.0137, 17.8116),
-        "flip_flops": (30.1441, 0.7481),
+        "luts": (6.2161, 17.924),
+        "flip_flops": (32.2501, 0.7055),
     },
     "vector": {
-        "luts": (2593.68, 99.2188, 842.78),
-        "flip_flops": (1516.49, 106.811, 830.538),
+        "luts": (2457.32, 107.459, 790.913),
+        "flip_flops": (1536.01, 105.744, 828.97),
     },
     "load": {
-        "luts": (362.6, 3.6, 55.7),
-        "flip_flops": (388.923, 15.7871, 0),
+        "luts": (314.426, 5.3989, 54.7978),
+        "flip_flops": (461.448, 10.1532, 0),
     },
     "store": {
-        "luts": (544.829, 1.4655, 39.1809),
-        "flip_flops": (279.551, 0.3355, 0),
+        "luts": (482.518, 2.4784, 39.2069),
+        "flip_flops": (278.616, 0.391, 0.032),
     },
     "reader": {
-        "luts": (1381.83, 60.1458),
-        "flip_flops": (783.445, 31.0694),
+        "luts": (1180.2, 56.8499),
+        "flip_flops": (809.493, 28.1884),
     },
     "writer": {
-        "luts": (617.363, 0),
+        "luts": (552.973, 0),
         "flip_flops": (349, 0),
     },
     "memory": {
-        "luts": (59.7605, 92.6549),
-        "flip_flops": (77.325, 7.3344),
+        "luts": (64.7729, 84.7784),
+        "flip_flops": (95.9747, 15.5032),
     },
     "sdram": {
-        "luts": (821, 0),
-        "flip_flops": (511, 0),
+        "luts": (887, 0),
+        "flip_flops": (512, 0),
     },
     "control": {
-        "luts": (6974.25, 28.2344),
-        "flip_flops": (3790.91, 68.2557),
+        "luts": (5347.53, 26.5292),
+        "flip_flops": (3875.48, 51.7826),
     },
     "board": {
-        "luts": (1269.32,),
-        "flip_flops": (456,),
+        "luts": (1255.2,),
+        "flip_flops": (474,),
     },
 }

@@ -225,7 +225,7 @@ def test_toml_alone(toml):
     ("text", "message"),
     [
         ("rows = ", "mine.toml: not valid TOML: "),
-        ('base = "huge"', "mine.toml: base must be one of tiny, .*, mixed, not 'huge'$"),
+        ('base = "huge"', "mine.toml: base must be one of mini, .*, mixed, not 'huge'$"),
         ("base = 3", "mine.toml: base must be one of .*, not 3$"),
         ('base = ["tiny"]', r"mine.toml: base must be one of .*, not \['tiny'\]$"),
         ('base = "tiny"\nrow = 8', "mine.toml: unknown parameter 'row'; known: .*, rows, "),
@@ -251,7 +251,7 @@ def test_not_text(tmp_path):
 
 
 def test_no_such_configuration(tmp_path):
-    message = "^configuration 'tiney' is neither a preset .tiny, .*, mixed. nor a TOML"
+    message = "^configuration 'tiney' is neither a preset .mini, .*, mixed. nor a TOML"
     with pytest.raises(ConfigError, match=message):
         load_config("tiney")
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
