@@ -446,6 +446,7 @@ PRESETS = {
             scratchpad_banks=1,
             exponent_slots=128,
             accumulator_width=24,
+            attention_rows=16,
             parameter_entries=128,
             vector_lanes=1,
             on_chip_bytes=1 << 16,
