@@ -48,7 +48,7 @@ def test_processing_element_netlist(tmp_path):
     cells = simulate_netlist(dut, "tb_pe", tmp_path, ADDEND_WIDTH=18, LATENCY=dut.latency)
     assert cells["MULT18X18D"] == 1
     assert cells["TRELLIS_FF"] == 9 + 1 + 8 + 19  # activation, swap, shadow weight, sum
-    assert cells["LUT4"] == 0
+    assert cells["LUT4"] == 1  # the lowest bit of the sum
 
 
 def test_array_netlist(tmp_path):
@@ -59,8 +59,9 @@ def test_array_netlist(tmp_path):
     array = Registered(plain)
     cells = simulate_netlist(array, "tb_systolic", tmp_path, **variables)
     assert cells["MULT18X18D"] == config.multipliers
-    # Nothing but the decoder of the column, the enable of `swap` and the adders is logic.
-    assert cells["LUT4"] == config.columns + 1
+    # Nothing but the decoder of the column, the enable of `swap` and the adders is logic; the
+    # first row has none, and the lowest bit of a sum is not in a chain.
+    assert cells["LUT4"] == config.columns + 1 + (config.rows - 1) * config.columns
     assert cells["CCU2C"] == config.columns * (9 + 9 + 9)
     # The swaps of a diagonal are one enable: a block of four multipliers can have no more.
     netlist = json.loads((tmp_path / "top.json").read_text())
