@@ -98,6 +98,6 @@ async def it_is_filled(dut, waits):
     for _ in range(40):
         await RisingEdge(dut.clk)
         taken += int(source.ready.value)
-    assert taken == 3 if UNIT is Unit.MATRIX else 2 - waits
+    assert taken == (3 if UNIT is Unit.MATRIX else 2 - waits)
     assert sink.valid.value != waits
     assert dut.waits.value == waits
