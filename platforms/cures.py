@@ -19,8 +19,8 @@ _PARAMETERS = {
         *("parameter_entries", "attention_rows", "columns", "rows"),
     ),
 }
-#: What a machine of 2 x 4 with one vector lane, and its serial line, take at least of an ECP5. Other
-#: families take more.
+#: What a machine of 2 x 4 with one vector lane, and its serial line, take at least of an ECP5.
+#: Other families take more.
 _SMALLEST = {"luts": 22_000, "flip_flops": 16_000}
 #: The controller of a DDR3, synthesised, with what makes it as wide as the machine.
 _DDR3 = {"luts": 4_500, "flip_flops": 2_280}

@@ -211,8 +211,8 @@ def test_block_rams_of_a_machine(name, block_rams):
             {"rows": 32, "columns": 8},
             "ulx3s-25f",
             r"multipliers and [\d,]+ LUTs and [\d,]+ flip-flops and \d+ block RAMs, but board "
-            r"ulx3s-25f has 28 and 24,288 .*; set columns to 4 and rows to 2 and vector_lanes to 1 and "
-            r"on_chip_bytes to 32768$",
+            r"ulx3s-25f has 28 and 24,288 .*; set columns to 4 and rows to 2 and vector_lanes to 1 "
+            r"and on_chip_bytes to 32768$",
         ),
     ],
 )
