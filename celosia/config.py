@@ -31,6 +31,9 @@ class MachineConfig:
 
     #: Name of the configuration, written into everything generated from it.
     name: str
+    #: What executes instructions: an "array" with units around it, side by side, or "micro", a
+    #: processor with four multipliers and a microprogram, one after the other. Results are equal.
+    engine: str = "array"
     #: Rows of the array: the length of the dot product formed each cycle.
     rows: int
     #: Columns of the array: the results formed each cycle.
@@ -97,6 +100,7 @@ class MachineConfig:
                 raise ConfigError(f"{self._label}: {name} must be a power of two, not {value}")
         self._check_array()
         self._check_relations()
+        self._check_engine()
 
     def _check_array(self) -> None:
         if self.pe not in ("multiply", "packed"):
@@ -112,6 +116,29 @@ class MachineConfig:
             raise ConfigError(
                 f"{self._label}: sparsity must be 1, 4 or 8 and at most twice the rows "
                 f"({2 * self.rows}), not {self.sparsity}"
+            )
+
+    def _check_engine(self) -> None:
+        if self.engine not in ("array", "micro"):
+            raise ConfigError(
+                f'{self._label}: engine must be "array" or "micro", not {self.engine!r}'
+            )
+        if self.engine == "array":
+            return
+        for name, wanted in _MICRO.items():
+            if (value := getattr(self, name)) != wanted:
+                raise ConfigError(
+                    f'{self._label}: {name} must be {wanted!r} with engine "micro", not {value!r}'
+                )
+        if self.memory not in ("on_chip", "flash"):
+            raise ConfigError(
+                f'{self._label}: memory must be "on_chip" or "flash" with engine "micro", not '
+                f"{self.memory!r}"
+            )
+        if self.accumulator_width > 31:
+            raise ConfigError(
+                f'{self._label}: accumulator_width must be at most 31 with engine "micro", not '
+                f"{self.accumulator_width}"
             )
 
     def _check_relations(self) -> None:
@@ -337,9 +364,10 @@ class MachineConfig:
     def digest(self) -> bytes:
         """Return 4 bytes that identify the machine a program was made for.
 
-        All parameters but the name take part, those of SDRAM and flash where there is one.
+        All parameters but the name and the engine, which changes no result, take part, those of
+        SDRAM and flash where there is one.
         """
-        without = {"name"}
+        without = {"name", "engine"}
         without.update(() if self.memory == "sdram" else _SDRAM)
         without.update(() if self.memory == "flash" else _FLASH)
         text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k not in without)
@@ -359,6 +387,9 @@ def _check_known(label: str, values: dict[str, object]) -> None:
 _SDRAM = ("sdram_part", "sdram_mhz", "sdram_round_trip")
 #: Parameters of flash alone.
 _FLASH = ("flash_part", "flash_offset")
+
+#: What a microprogrammed machine stands for.
+_MICRO = {"rows": 4, "columns": 4, "pe": "multiply", "sparsity": 1, "memory_width": 4}
 
 _KINDS = {int: "an integer", str: "a string"}
 
@@ -438,6 +469,20 @@ _BENCH = MachineConfig(
 PRESETS = {
     config.name: config
     for config in [
+        # For chips that no array fits with what is around it: an iCE40UP5K holds it, with its
+        # weights in the flash for the bitstream.
+        _TINY.replace(
+            name="micro",
+            engine="micro",
+            scratchpad_banks=1,
+            accumulator_width=30,
+            vector_lanes=1,
+            memory="flash",
+            on_chip_bytes=1 << 16,
+            flash_part="W25Q128",
+            flash_offset=1 << 20,
+            outstanding_reads=1,
+        ),
         # The smallest that is of use: with it an ECP5 of 24,288 LUTs holds a transformer.
         _TINY.replace(
             name="mini",

@@ -134,9 +134,9 @@ def elaborate(config: MachineConfig, *, cache: Path | None = None) -> Design:
         pass  # not there, or damaged: made again
     from amaranth.back.verilog import convert
 
-    from celosia.rtl.top import Accelerator
+    from celosia.rtl.machine import machine
 
-    top = Accelerator(config)
+    top = machine(config)
     ports = _ports(top)
     text = convert(top, name=MODULE, emit_src=False, strip_internal_attrs=True)
     design = Design(text, _describe(config, ports, text), folder / f"{MODULE}.v")

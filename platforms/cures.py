@@ -34,6 +34,8 @@ def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[st
     LUTs and flip-flops may have been estimated too high by `error`, but are no less than those of
     the smallest machine. Of boards without estimates only these two are known.
     """
+    if config.engine == "micro":
+        return {}
     needed = Estimate(config).resources()
     for kind in KINDS:
         needed[kind] += _DDR3[kind] if config.memory == "axi4" else 0

@@ -1,4 +1,4 @@
-"""The pins of the flash that a board with an ECP5 has for its bitstream."""
+"""The pins of the flash that a board has for its bitstream."""
 
 from typing import Any, NamedTuple
 
@@ -12,27 +12,37 @@ from celosia.flash_part import MOST_MHZ
 
 __all__ = ["FlashLines", "FlashPads", "check_flash"]
 
-#: Room that the bitstream of the largest ECP5 needs, from address 0 on.
-BITSTREAM_BYTES = 1 << 21
-
-
 class FlashLines(NamedTuple):
     """Pins of a board's flash: its select, which is low when active, and its data lines.
 
-    `parts` are the flashes that the board is sold with, by their names in
-    `celosia.flash_part.FLASH_PARTS`.
+    Attributes
+    ----------
+    cs, dq : str
+        The pins.
+    parts : tuple of str
+        The flashes that the board is sold with, by their names in
+        `celosia.flash_part.FLASH_PARTS`.
+    bitstream_bytes : int
+        Room that the bitstream needs, from address 0 on.
+    attributes : dict
+        Of the pins. Lines that nobody drives are not to hold the part.
+    clk : str, optional
+        Pin of the clock; by default the cell USRMCLK of an ECP5 drives it.
     """
 
     cs: str
     dq: str
     parts: tuple[str, ...]
+    bitstream_bytes: int
+    attributes: dict[str, str | int]
+    clk: str | None = None
 
 
 class FlashPads(Elaboratable):
-    """Connects a machine's `FlashPins` to the flash of a board with an ECP5.
+    """Connects a machine's `FlashPins` to the flash of a board.
 
-    The chip drives the flash's clock itself while it takes its bitstream, and afterwards what
-    comes to the cell USRMCLK, which is not driven during a reset.
+    An ECP5 drives the flash's clock itself while it takes its bitstream, and afterwards what
+    comes to the cell USRMCLK, which is not driven during a reset; of an iCE40 all are plain pins.
 
     Nothing is registered here. What is read is taken two cycles after the clock's fall: by then
     the edge must have passed the cell, its pin and the flash, and the data its pin and the fabric
@@ -53,17 +63,17 @@ class FlashPads(Elaboratable):
     def elaborate(self, platform) -> Module:
         m = Module()
         pins, lines = self.pins, platform.flash
+        subsignals = {
+            "cs": PinsN(lines.cs, dir="o"),
+            "dq": Pins(lines.dq, dir="io", assert_width=4),
+        }
+        if lines.clk is not None:
+            subsignals["clk"] = Pins(lines.clk, dir="o")
+        parts = (Subsignal(name, pins) for name, pins in subsignals.items())
         platform.add_resources([
-            Resource(
-                "machine_flash",
-                0,
-                Subsignal("cs", PinsN(lines.cs, dir="o")),
-                Subsignal("dq", Pins(lines.dq, dir="io", assert_width=4)),
-                # Lines that nobody drives are not to hold the part.
-                Attrs(PULLMODE="UP", DRIVE="4", IO_TYPE="LVCMOS33"),
-            )
+            Resource("machine_flash", 0, *parts, Attrs(**lines.attributes))
         ])
-        pads = platform.request("machine_flash", dir={"cs": "-", "dq": "-"})
+        pads = platform.request("machine_flash", dir=dict.fromkeys(subsignals, "-"))
         m.submodules.cs = cs = io.Buffer(io.Direction.Output, pads.cs)
         m.submodules.dq = dq = io.Buffer(io.Direction.Bidir, pads.dq)
         m.d.comb += [
@@ -72,9 +82,13 @@ class FlashPads(Elaboratable):
             dq.oe.eq(pins.dq_oe),
             pins.dq_i.eq(dq.i),
         ]
-        m.submodules.clk = Instance(
-            "USRMCLK", i_USRMCLKI=pins.clk, i_USRMCLKTS=ResetSignal(allow_reset_less=True)
-        )
+        if lines.clk is None:
+            m.submodules.clk = Instance(
+                "USRMCLK", i_USRMCLKI=pins.clk, i_USRMCLKTS=ResetSignal(allow_reset_less=True)
+            )
+        else:
+            m.submodules.clk = clk = io.Buffer(io.Direction.Output, pads.clk)
+            m.d.comb += clk.o.eq(pins.clk)
         return m
 
 
@@ -96,9 +110,9 @@ def check_flash(config: MachineConfig, board: Any, clock: float | None = None) -
             f"{label}: flash_part must be one of {', '.join(board.flash.parts)} on board "
             f"{board.name}, not {config.flash_part!r}"
         )
-    if config.flash_offset < BITSTREAM_BYTES:
+    if config.flash_offset < board.flash.bitstream_bytes:
         raise ConfigError(
-            f"{label}: flash_offset must be at least {BITSTREAM_BYTES} on board {board.name}, "
+            f"{label}: flash_offset must be at least {board.flash.bitstream_bytes} on board {board.name}, "
             f"behind the bitstream, not {config.flash_offset}"
         )
     if clock is not None and clock > MOST_MHZ:

@@ -4,8 +4,10 @@ from typing import Any
 
 from amaranth import Cat, ClockSignal, Instance, Module, Signal
 from amaranth.hdl import Elaboratable
+from amaranth.utils import exact_log2
 
 from celosia.cores.multiply import Multiplier
+from celosia.cores.single_port import SinglePortMemory
 from celosia.platforms.board import Board
 from celosia.platforms.flow import Flow
 from celosia.platforms.ice40_pll import ICE40Clock, PLLSettings, solve_pll
@@ -13,6 +15,8 @@ from celosia.platforms.ice40_pll import ICE40Clock, PLLSettings, solve_pll
 __all__ = ["UP5K", "ICE40Board", "ICE40Cells"]
 
 _OPERAND_WIDTH = 16
+#: Words of 16 bits in an SB_SPRAM256KA.
+_SPRAM_WORDS = 1 << 14
 
 
 class ICE40Cells:
@@ -73,6 +77,39 @@ class ICE40Cells:
             i_SIGNEXTIN=0,
             o_O=Cat(low, high),
         )
+        return m
+
+    def get_single_port_memory(self, memory: SinglePortMemory) -> Elaboratable:
+        """Build `memory` from two SB_SPRAM256KA, one for each half of a word.
+
+        Raises
+        ------
+        ValueError
+            If it is deeper than they are.
+        """
+        if memory.depth > _SPRAM_WORDS:
+            raise ValueError(
+                f"SinglePortMemory depth must be at most {_SPRAM_WORDS} on an UltraPlus, "
+                f"not {memory.depth}"
+            )
+        m = Module()
+        address = Signal(exact_log2(_SPRAM_WORDS))
+        m.d.comb += address.eq(memory.address)
+        for half in range(2):
+            bytes_ = memory.write[2 * half : 2 * half + 2]
+            m.submodules[f"half_{half}"] = Instance(
+                "SB_SPRAM256KA",
+                i_CLOCK=ClockSignal(),
+                i_ADDRESS=address,
+                i_DATAIN=memory.i.word_select(half, 16),
+                i_MASKWREN=Cat(bit.replicate(2) for bit in bytes_),  # four bits each
+                i_WREN=memory.write.any(),
+                i_CHIPSELECT=memory.enable,
+                i_STANDBY=0,
+                i_SLEEP=0,
+                i_POWEROFF=1,  # low when active
+                o_DATAOUT=memory.o.word_select(half, 16),
+            )
         return m
 
 

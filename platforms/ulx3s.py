@@ -17,7 +17,13 @@ class _ULX3S(ECP5Board):
     reference = 25.0
     memory = "32 MB SDRAM x16"
     sdram_part = "16Mx16"
-    flash = FlashLines(cs="R2", dq="W2 V2 Y2 W1", parts=("IS25LP128", "W25Q128"))
+    flash = FlashLines(
+        cs="R2",
+        dq="W2 V2 Y2 W1",
+        parts=("IS25LP128", "W25Q128"),
+        bitstream_bytes=1 << 21,
+        attributes={"PULLMODE": "UP", "DRIVE": "4", "IO_TYPE": "LVCMOS33"},
+    )
     button = ("button_fire", 0)
     loader = ("-b", "ulx3s")
 

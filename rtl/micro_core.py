@@ -28,7 +28,8 @@ class MicroRequest(data.Struct):
 
 
 class MicroCore(wiring.Component):
-    """Executes a microprogram: a word in two cycles, three if it loads, five if it multiplies.
+    """Executes a microprogram: a word in two cycles, three if it loads or shifts, six if it
+    multiplies.
 
     Words that wait for a port, and rows, take as much longer. Between any two words the host can
     read a counter; it writes arguments only while no run is under way.
@@ -103,19 +104,24 @@ class MicroCore(wiring.Component):
         for write, _ in ports:
             m.d.comb += [write.addr.eq(d), write.data.eq(result), write.en.eq(written)]
 
-        total, below, below_unsigned, same = self._arithmetic(m, op, a, b)
+        rounds = Signal()
+        shifted = Signal(33, reset_less=True)
+        total = self._sum(m, op, a, b, rounds, shifted)
+        taken = self._taken(m, op, a, ports[1][1].data)
 
-        # Where the next word is.
-        following = Signal(exact_log2(WORDS), reset_less=True)
+        # Where this word is, and the next one.
+        place = Signal(exact_log2(WORDS), reset_less=True)
+        following = Signal.like(place)
         branches, step = Signal(), Signal()
-        target = Signal.like(following)
+        target = Signal.like(place)
         m.d.comb += [
+            following.eq(place + 1),
             fetch.addr.eq(Mux(branches, target, following)),
             fetch.en.eq(step),
             target.eq(Mux(op == Op.JMP, a, word[21:])),
         ]
         with m.If(step):
-            m.d.sync += following.eq(fetch.addr + 1)
+            m.d.sync += place.eq(fetch.addr)
 
         # The local memory: of the columns while a row is under way, of the host between runs.
         half = total[:15]
@@ -210,8 +216,15 @@ class MicroCore(wiring.Component):
                 m.d.comb += step.eq(1)
                 m.next = "FETCHED"
                 with m.Switch(op):
-                    with m.Case(Op.ADD, Op.SUB, Op.SHR, Op.RND):
+                    with m.Case(Op.ADD, Op.SUB):
                         m.d.comb += written.eq(1)
+                    with m.Case(Op.SHR, Op.RND):
+                        # With a bit more below, by which it is rounded.
+                        m.d.comb += step.eq(0)
+                        m.d.sync += shifted.eq(Cat(Const(0, 1), a).as_signed() >> b[:5])
+                        with m.If((op == Op.RND) & b[5]):
+                            m.d.sync += shifted.eq(0)
+                        m.next = "SHIFTED"
                     with m.Case(Op.AND):
                         m.d.comb += [written.eq(1), result.eq(a & b)]
                     with m.Case(Op.OR):
@@ -221,7 +234,7 @@ class MicroCore(wiring.Component):
                     with m.Case(Op.MIN, Op.MAX):
                         m.d.comb += [
                             written.eq(1),
-                            result.eq(Mux(below ^ (op == Op.MAX), a, b)),
+                            result.eq(Mux(total[32] ^ a[31] ^ b[31] ^ (op == Op.MAX), b, a)),
                         ]
                     with m.Case(Op.MUL):
                         m.d.comb += step.eq(0)
@@ -262,18 +275,8 @@ class MicroCore(wiring.Component):
                                 m.d.comb += self.finished.eq(1)
                             with m.Case(Writer.FAULT):
                                 m.d.comb += self.fault.eq(b)
-                    with m.Case(Op.BEQ):
-                        m.d.comb += branches.eq(same)
-                    with m.Case(Op.BNE):
-                        m.d.comb += branches.eq(~same)
-                    with m.Case(Op.BLT):
-                        m.d.comb += branches.eq(below)
-                    with m.Case(Op.BGE):
-                        m.d.comb += branches.eq(~below)
-                    with m.Case(Op.BLTU):
-                        m.d.comb += branches.eq(below_unsigned)
-                    with m.Case(Op.BGEU):
-                        m.d.comb += branches.eq(~below_unsigned)
+                    with m.Case(Op.BEQ, Op.BNE, Op.BLT, Op.BGE, Op.BLTU, Op.BGEU):
+                        m.d.comb += branches.eq(taken)
                     with m.Case(Op.DBNZ):
                         m.d.comb += [branches.eq(a != 1), written.eq(1), d.eq(word[5:13])]
                     with m.Case(Op.CALL):
@@ -283,6 +286,9 @@ class MicroCore(wiring.Component):
                         m.d.comb += branches.eq(1)
                     with m.Case(Op.LDI):
                         m.d.comb += [written.eq(1), result.eq(word[5:21])]
+            with m.State("SHIFTED"):
+                m.d.comb += [step.eq(1), written.eq(1), rounds.eq(1)]
+                m.next = "FETCHED"
             with m.State("LOADED"):
                 m.d.comb += [step.eq(1), written.eq(1), result.eq(local.o)]
                 with m.If(op == Op.LDH):
@@ -303,35 +309,29 @@ class MicroCore(wiring.Component):
             m.d.comb += ports[0][1].en.eq(1)
         return m
 
-    def _arithmetic(
-        self, m: Module, op: Value, a: Value, b: Value
-    ) -> tuple[Signal, Signal, Signal, Signal]:
-        """Return a + b, a - b or a shifted, as `op` says; a < b, that without signs, and a == b."""
-        shifts, subtracts, counts = Signal(), Signal(), Signal()
+    def _sum(
+        self, m: Module, op: Value, a: Value, b: Value, rounds: Value, shifted: Value
+    ) -> Signal:
+        """Return a + b, a - b or a - 1, as `op` says, with the carry; with `rounds`, `shifted`."""
+        subtracts = Signal()
+        first, second, total = Signal(32), Signal(32), Signal(33)
         m.d.comb += [
-            shifts.eq((op == Op.SHR) | (op == Op.RND)),
-            counts.eq(op == Op.DBNZ),
-            subtracts.eq(
-                (op == Op.SUB) | (op == Op.MIN) | (op == Op.MAX) | (op[4] & (op[:4] < 6))
-            ),
+            subtracts.eq((op == Op.SUB) | (op == Op.MIN) | (op == Op.MAX)),
+            first.eq(Mux(rounds, shifted[1:], a)),
+            second.eq(Mux(rounds, 0, Mux(op == Op.DBNZ, -1, b ^ subtracts.replicate(32)))),
+            total.eq(first + second + Mux(rounds, (op == Op.RND) & shifted[0], subtracts)),
         ]
-        # With a bit more below, by which a shifted number is rounded.
-        shifted = Signal(signed(33))
-        m.d.comb += shifted.eq(Cat(Const(0, 1), a).as_signed() >> Mux(shifts, b[:5], 0))
-        other, carry, total = Signal(32), Signal(), Signal(33)
-        with m.If(counts):
-            m.d.comb += other.eq(-1)
-        with m.Elif(~shifts):
-            m.d.comb += other.eq(b ^ subtracts.replicate(32))
+        return total
+
+    def _taken(self, m: Module, op: Value, a: Value, b: Value) -> Signal:
+        """Return whether the condition of a branch holds, away from all other arithmetic."""
+        same, below, taken = Signal(), Signal(), Signal()
+        signs = (op == Op.BLT) | (op == Op.BGE)
+        flipped = (Cat(x[:31], x[31] ^ signs) for x in (a, b))
+        first, second = flipped
         m.d.comb += [
-            carry.eq(subtracts | ((op == Op.RND) & shifted[0])),
-            total.eq(shifted[1:] + other + carry),
+            same.eq(a == b),
+            below.eq(first < second),
+            taken.eq(Mux((op == Op.BEQ) | (op == Op.BNE), same, below) ^ op[0]),
         ]
-        result, below, below_unsigned, same = Signal(32), Signal(), Signal(), Signal()
-        m.d.comb += [
-            result.eq(Mux((op == Op.RND) & b[5], 0, total[:32])),
-            below_unsigned.eq(~total[32]),
-            below.eq(below_unsigned ^ a[31] ^ b[31]),
-            same.eq(total[:32] == 0),
-        ]
-        return result, below, below_unsigned, same
+        return taken

@@ -9,7 +9,7 @@ __all__ = ["LANES", "STRIP", "MicroLayout"]
 #: Rows and columns of the array that a microprogrammed machine stands for.
 LANES = 4
 #: Inputs of the strip of weights.
-STRIP = 512
+STRIP = 256
 #: Half-words that the ports of the processor reach.
 _MOST = 1 << 15
 

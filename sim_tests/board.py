@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect
 from test_link_noise import line_simulation
 
 from celosia.rtl.bridge import UARTBridge
-from celosia.rtl.top import Accelerator
+from celosia.rtl.machine import machine
 from celosia.runtime.verilator import run_simulation
 
 __all__ = ["Board", "BoardPins"]
@@ -32,8 +32,8 @@ class BoardPins(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.bridge = bridge = UARTBridge(DIVISOR)
-        m.submodules.machine = machine = Accelerator(self.config)
-        connect(m, bridge.bus, machine.s_axi_lite)
+        m.submodules.machine = design = machine(self.config)
+        connect(m, bridge.bus, design.s_axi_lite)
         m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx)]
         return m
 

@@ -7,7 +7,7 @@ from amaranth.back import rtlil
 from harness import SCRIPTS, emit
 
 from celosia.config import PRESETS
-from celosia.rtl.top import Accelerator
+from celosia.rtl.machine import machine
 from celosia.runtime.verilator import verilator_environment
 
 #: Verilator's warnings that the emitted Verilog may cause, each for a reason.
@@ -25,7 +25,7 @@ WAIVED = {
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_verilator(name, tmp_path):
-    verilog = emit(Accelerator(PRESETS[name]), tmp_path / "top.v")
+    verilog = emit(machine(PRESETS[name]), tmp_path / "top.v")
     variables = verilator_environment()
     command = [f"{variables['VERILATOR_ROOT']}/bin/verilator_bin", "--lint-only", "-Wall"]
     command += [f"-Wno-{name}" for name in WAIVED] + [verilog.name]
@@ -53,7 +53,7 @@ def check(read: str, build) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_yosys(name, tmp_path):
-    design = rtlil.convert(Accelerator(PRESETS[name]), name="top", emit_src=False)
+    design = rtlil.convert(machine(PRESETS[name]), name="top", emit_src=False)
     (tmp_path / "top.il").write_text(design)
     done = check("read_rtlil top.il", tmp_path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

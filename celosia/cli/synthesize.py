@@ -100,7 +100,7 @@ def synthesize_board(
     CheckFailed
         If the clock is not reached; the report is written all the same.
     """
-    from celosia.rtl.top import Accelerator
+    from celosia.rtl.machine import machine
 
     platform = board_named(board)
     _check_fit(config, platform, core)
@@ -119,10 +119,10 @@ def synthesize_board(
         check_flash(config, platform, settings.output)
     for tool in platform.flow.tools:
         find_tool(tool)
-    machine = Accelerator(config) if core is None else LoneArray(config)
+    design = machine(config) if core is None else LoneArray(config)
     build = build_bitstream(
         platform,
-        BoardTop(machine, settings, divisor),
+        BoardTop(design, settings, divisor),
         cache_root() / "synthesis" if cache is None else cache,
         frequency=None if platform.flow.derives_clock else settings.output,
         seeds=seeds,

@@ -48,13 +48,13 @@ def synthesize_cells(
     ToolError
         If a tool is missing or fails.
     """
-    from celosia.rtl.top import Accelerator
+    from celosia.rtl.machine import machine
 
     cells = find_liberty(liberty)
     design: Any
     ports = None
     if core is None:
-        design = Accelerator(config)
+        design = machine(config)
     else:
         design = Registered(core_component(core, config, pe))
         ports = design.ports
