@@ -346,6 +346,11 @@ class MachineConfig:
         """Multipliers of the array."""
         return self.rows * self.columns
 
+    @property
+    def products_per_cycle(self) -> int:
+        """Products with int8 weights that the machine forms in a cycle, at most."""
+        return self.columns if self.engine == "micro" else self.multipliers
+
     def replace(self, **changes: object) -> "MachineConfig":
         """Return the configuration with some parameters changed, validated again.
 

@@ -6,6 +6,7 @@ from typing import Any
 from celosia.config import MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.estimate import ERROR, KINDS, Estimate, has_estimates
+from celosia.platforms.estimate_micro import micro_resources
 
 __all__ = ["cure", "is_too_small", "shortage"]
 
@@ -35,7 +36,11 @@ def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[st
     the smallest machine. Of boards without estimates only these two are known.
     """
     if config.engine == "micro":
-        return {}
+        return {
+            name: count
+            for name, count in micro_resources(board).items()
+            if count > getattr(board, name)
+        }
     needed = Estimate(config).resources()
     for kind in KINDS:
         needed[kind] += _DDR3[kind] if config.memory == "axi4" else 0
@@ -45,7 +50,7 @@ def shortage(config: MachineConfig, board: Any, error: float = ERROR) -> dict[st
 
 
 def is_too_small(board: Any) -> bool:
-    """Return whether a board's chip has no room for any machine."""
+    """Return whether a board's chip has no room for any machine with an array."""
     return any(count > getattr(board, kind) for kind, count in _SMALLEST.items())
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from celosia.config import PRESETS, MachineConfig
 from celosia.errors import ConfigError
 from celosia.platforms.cures import cure, is_too_small, shortage
+from celosia.platforms.estimate_micro import check_micro
 from celosia.platforms.flash_pads import check_flash
 from celosia.platforms.litedram import check_ddr3
 from celosia.platforms.sdram_pads import check_sdram
@@ -27,23 +28,16 @@ def check_fit(config: MachineConfig, board: Any) -> None:
     ConfigError
         If it does not fit; it says which parameters to change to what.
     """
-    if config.memory == "axi4":
-        if board.ddr3 is None:
-            raise ConfigError(
-                f'configuration {config.name!r}: memory must be "on_chip", "sdram" or "flash" on '
-                f"board {board.name}, which has nothing at an AXI4 port; set memory"
-            )
-        check_ddr3(config)
-    if config.memory == "sdram":
-        check_sdram(config, board)
-    if config.memory == "flash":
-        check_flash(config, board)
+    _check_memory(config, board)
     missing = shortage(config, board)
     if not missing:
         return
     needed = " and ".join(f"{n:,} {resource_name(name)}" for name, n in missing.items())
     there = " and ".join(f"{getattr(board, name):,}" for name in missing)
-    if is_too_small(board):
+    presets = [preset.name for preset in presets_for(board)]
+    if is_too_small(board) and presets:
+        advice = f"the preset {presets[0]} fits"
+    elif is_too_small(board):
         advice = "even the smallest machine does; `--core systolic` builds an array alone"
     elif changes := cure(config, board):
         advice = "set " + " and ".join(f"{name} to {value}" for name, value in changes.items())
@@ -55,15 +49,38 @@ def check_fit(config: MachineConfig, board: Any) -> None:
     )
 
 
+def _check_memory(config: MachineConfig, board: Any) -> None:
+    """Check that a board has the memory of a machine.
+
+    Raises
+    ------
+    ConfigError
+        If it has not.
+    """
+    if config.memory == "axi4":
+        if board.ddr3 is None:
+            raise ConfigError(
+                f'configuration {config.name!r}: memory must be "on_chip", "sdram" or "flash" on '
+                f"board {board.name}, which has nothing at an AXI4 port; set memory"
+            )
+        check_ddr3(config)
+    if config.memory == "sdram":
+        check_sdram(config, board)
+    if config.memory == "flash":
+        check_flash(config, board)
+    if config.engine == "micro":
+        check_micro(config, board)
+
+
 def presets_for(board: Any) -> list[MachineConfig]:
     """Return the presets that are not certainly too large for a board, and have its memory."""
 
     def fits(config: MachineConfig) -> bool:
         try:
-            check_fit(config, board)
+            _check_memory(config, board)
         except ConfigError:
             return False
-        return True
+        return not shortage(config, board)
 
     return [config for config in PRESETS.values() if fits(config)]
 

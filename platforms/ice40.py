@@ -116,7 +116,7 @@ class ICE40Cells:
 class ICE40Board(ICE40Cells, Board):
     """What all boards with an iCE40 share."""
 
-    frequency = 24.0
+    frequency = 20.0
     flow = Flow(
         router="nextpnr-ice40",
         packer="icepack",

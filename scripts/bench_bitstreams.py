@@ -65,7 +65,7 @@ def array(board: str, rows: int, columns: int) -> Job:
 
 
 JOBS = (
-    array("icebreaker", 2, 4),
+    Job("icebreaker", PRESETS["micro"]),
     array("tang-nano-9k", 4, 8),
     array("tang-nano-20k", 8, 8),
     Job("ulx3s-25f", PRESETS["mini"]),
@@ -103,7 +103,7 @@ def fmax(job: Job) -> dict[str, object]:
     """Return the clock, and beside it the line of a table."""
     result = build(job)
     clock = result["fmax_mhz"]
-    peak = 2 * job.config.multipliers * clock / 1000
+    peak = 2 * job.config.products_per_cycle * clock / 1000
     keys = ("luts", "flip_flops", "multipliers", "block_rams", "seconds", "bytes", "timing_met")
     return {
         "value": clock,

@@ -14,12 +14,23 @@ from pathlib import Path
 
 from records import Measurement, main
 
+from celosia.compiler.program import Program
+from celosia.config import MachineConfig
 from celosia.errors import CelosiaError, CheckFailed
 
 sys.path.append(str(Path(__file__).parents[1] / "sim_tests"))
 
 from netlist_cores import CORES
-from netlist_machine import CONFIG, NetlistBoard, digits, machine, selftest
+from netlist_machine import (
+    CONFIG,
+    MICRO,
+    NetlistBoard,
+    digits,
+    digits_program,
+    machine,
+    selftest,
+    selftest_program,
+)
 from netlists import FAMILIES, FAULTS, Netlist, bench, synthesise
 
 __all__ = ["MEASUREMENTS"]
@@ -50,16 +61,19 @@ def _core(name: str, family: str) -> dict[str, object]:
     }
 
 
-def _machine(family: str) -> dict[str, object]:
-    netlist = machine(family)
+def _machine(family: str, config: MachineConfig, name: str) -> dict[str, object]:
+    netlist = machine(family, config)
+    examined = selftest_program(config)
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
         try:
-            with NetlistBoard(netlist, Path(folder) / "right") as board:
+            with NetlistBoard(netlist, examined, Path(folder) / "selftest") as board:
                 compared = selftest(board)
+            with NetlistBoard(netlist, digits_program(config), Path(folder) / "digits") as board:
                 right, more = digits(board, IMAGES)
         except CelosiaError as error:
-            return _wrong(f"netlist.{family}.machine", error, netlist.cells)
-        caught = sum(_sees(netlist, Path(folder), fault) for fault in range(1, FAULTS + 1))
+            return _wrong(f"netlist.{family}.{name}", error, netlist.cells)
+        faults = range(1, FAULTS + 1)
+        caught = sum(_sees(netlist, examined, Path(folder), fault) for fault in faults)
     return {
         "value": 1,
         "compared": compared + more,
@@ -71,10 +85,10 @@ def _machine(family: str) -> dict[str, object]:
     }
 
 
-def _sees(netlist: Netlist, folder: Path, fault: int) -> bool:
+def _sees(netlist: Netlist, program: Program, folder: Path, fault: int) -> bool:
     """Whether the self-test fails with a wire inverted."""
     try:
-        with NetlistBoard(netlist, folder / f"fault{fault}", fault=fault) as board:
+        with NetlistBoard(netlist, program, folder / f"fault{fault}", fault=fault) as board:
             selftest(board)
     except CelosiaError:
         return True
@@ -113,9 +127,18 @@ MEASUREMENTS = [
             1,
             "equal",
             CONFIG.name,
-            partial(_shown, partial(_machine, family)),
+            partial(_shown, partial(_machine, family, CONFIG, "machine")),
         )
         for family in FAMILIES
+    ),
+    # The machine of an iCEBreaker, with its weights in the flash.
+    Measurement(
+        "netlist.ice40.micro",
+        1,
+        1,
+        "equal",
+        MICRO.name,
+        partial(_shown, partial(_machine, "ice40", MICRO, "micro")),
     ),
 ]
 

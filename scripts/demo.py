@@ -30,6 +30,8 @@ from celosia.generate import generate
 from celosia.runtime.golden_device import GoldenDevice
 
 MODEL, BOARD = "digits_vit", "ulx3s-85f"
+#: With the seed 1 the router takes half an hour over its last hundred connections.
+SEED = 2
 
 
 def parse() -> argparse.Namespace:
@@ -48,7 +50,7 @@ def bitstream(config: Any, folder: Path) -> dict[str, Any]:
     """Build the bitstream; a clock that is missed is reported at the end, with the rest."""
     begin = time.perf_counter()
     try:
-        result = synthesize_board(config, BOARD, folder)
+        result = synthesize_board(config, BOARD, folder, first_seed=SEED)
     except CheckFailed as error:
         result = json.loads((folder / "report.json").read_text()) | {"error": str(error)}
     return result | {"seconds": time.perf_counter() - begin}

@@ -7,27 +7,29 @@ import time
 
 from amaranth import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from test_link_noise import line_simulation
 
 from celosia.rtl.bridge import UARTBridge
+from celosia.rtl.flash import FlashPins
 from celosia.rtl.machine import machine
+from celosia.runtime.flash_model import model_parameters
 from celosia.runtime.verilator import run_simulation
 
-__all__ = ["Board", "BoardPins"]
+__all__ = ["Board", "BoardPins", "flash_values"]
 
 DIVISOR = 4
 
 
 class BoardPins(wiring.Component):
-    """A machine, and the bridge to it."""
-
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
+    """A machine, and the bridge to it; with the pins of a flash if it has one."""
 
     def __init__(self, config):
         self.config = config
-        super().__init__()
+        ports = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        if config.memory == "flash":
+            ports["flash"] = Out(FlashPins())
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
@@ -35,23 +37,39 @@ class BoardPins(wiring.Component):
         m.submodules.machine = design = machine(self.config)
         connect(m, bridge.bus, design.s_axi_lite)
         m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx)]
+        if self.config.memory == "flash":
+            connect(m, design.flash, flipped(self.flash))
         return m
 
 
-class Board:
-    """The simulation in a thread, as long as the context lasts; `port` is its name."""
+def flash_values(config) -> str:
+    """Return the parameters of the model of a machine's flash, as Verilog; none without one."""
+    if config.memory != "flash":
+        return ""
+    values = model_parameters(config.flash, config.flash_offset)
+    return ", ".join(f".{name}({value})" for name, value in values.items())
 
-    def __init__(self, config, folder, *, plusargs=(), **shares):
+
+class Board:
+    """The simulation in a thread, as long as the context lasts; `port` is its name.
+
+    `flash` is what the machine finds in its flash, if it has one.
+    """
+
+    def __init__(self, config, folder, *, plusargs=(), flash=b"", **shares):
         self.folder = folder
         self.plusargs = plusargs
         folder.mkdir()
+        if flash:
+            (folder / "flash").write_bytes(flash)
+            self.plusargs = [*plusargs, "+flash=flash"]
         self.simulation = self._simulation(config, folder)
         self.env = {"DIVISOR": DIVISOR, "FOLDER": folder, "SHARES": json.dumps(shares)}
         self.error = None
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _simulation(self, config, folder):
-        return line_simulation(BoardPins(config), DIVISOR, folder)
+        return line_simulation(BoardPins(config), DIVISOR, folder, flash=flash_values(config))
 
     def _run(self):
         try:

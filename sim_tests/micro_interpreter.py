@@ -41,22 +41,20 @@ class Interpreter:
         """Return a counter."""
         return self.registers[COUNTERS.index(name)] & _MASK
 
-    def run(self, arguments: list[int]) -> tuple[Cause, int]:
-        """Run until the end; return the cause and the address of a fault."""
+    def run(self, arguments: list[int], image: np.ndarray) -> tuple[Cause, int]:
+        """Load memory and run until the end; return the cause and the address of a fault, or 0."""
         place = self.program.layout.arguments
-        booted = self.executed > 0
-        if not booted:
-            self._go(self._wait)
+        if not self.executed:  # it clears all memory
+            self._go()
+        self.memory[:] = image
         words = np.array(arguments, np.uint32).view(np.uint16)
         self.local[place : place + len(words)] = words
         self.started = True
-        return self._go(None)
+        return self._go()
 
-    @property
-    def _wait(self) -> str:
-        return "wait"
-
-    def _go(self, until: str | None) -> tuple[Cause, int]:
+    def _go(self) -> tuple[Cause, int]:
+        """Execute words until a run ends, and from there until a start is waited for."""
+        ended = Cause.NONE, 0
         r = self.registers
         while True:
             word = self.program.words[self.address]
@@ -103,18 +101,12 @@ class Interpreter:
                     self.local[a : a + 2] = b & 0xFFFF, b >> 16 & 0xFFFF
                 case Op.IN:
                     if b_index == Reader.START and not self.started:
-                        self.executed -= 1
-                        return Cause.NONE, 0
+                        return ended
                     r[d] = signed(self._read(b_index))
                 case Op.OUT:
-                    if d == Writer.HALT:
-                        self.address, self.started = following, False
-                        self._go("wait")
-                        return Cause.NONE, 0
-                    if d == Writer.FAULT:
-                        self.address, self.started = following, False
-                        self._go("wait")
-                        return Cause(b), a
+                    if d in (Writer.HALT, Writer.FAULT):
+                        self.started = False
+                        ended = (Cause(b), a) if d == Writer.FAULT else ended
                     self._write(Writer(d), a, b)
                 case Op.BEQ:
                     following = target if a == b else following

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from board import DIVISOR, Board, BoardPins
+from board import DIVISOR, Board, BoardPins, flash_values
 from netlists import FAMILIES, Netlist, synthesise
 from test_link_noise import netlist_on_line
 
@@ -12,7 +12,7 @@ from celosia.compiler import compile_model
 from celosia.compiler.checkpoint import load_model
 from celosia.compiler.datasets import digits_heldout
 from celosia.compiler.program import Program
-from celosia.config import PRESETS
+from celosia.config import PRESETS, MachineConfig
 from celosia.errors import CheckFailed
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import finish, prepare
@@ -21,33 +21,58 @@ from celosia.runtime.selftest import selftest_program
 from celosia.runtime.serial_device import SerialDevice
 from celosia.runtime.serial_session import SerialSession
 
-__all__ = ["CONFIG", "NetlistBoard", "digits", "machine", "selftest"]
+__all__ = [
+    "CONFIG",
+    "MICRO",
+    "NetlistBoard",
+    "digits",
+    "digits_program",
+    "machine",
+    "selftest",
+    "selftest_program",
+]
 
-#: The machine: the smallest preset, with room for the digits ViT.
-CONFIG = PRESETS["tiny"]
+#: The machines: with an array the smallest that all families have the cells for, and the one
+#: of an iCEBreaker.
+CONFIG, MICRO = PRESETS["tiny"], PRESETS["micro"]
 #: Seconds that a board may take to answer, and cycles of a run; one that hangs is stopped.
-PATIENCE, LONGEST = 600.0, 200_000
+PATIENCE, LONGEST = 600.0, {"array": 200_000, "micro": 5_000_000}
 
 
-def machine(family: str) -> Netlist:
-    """Make the netlist of the machine behind its serial bridge, or find it."""
-    return synthesise(BoardPins(CONFIG), FAMILIES[family], flat=True)
+def machine(family: str, config: MachineConfig) -> Netlist:
+    """Make the netlist of a machine behind its serial bridge, or find it."""
+    return synthesise(BoardPins(config), FAMILIES[family], flat=True)
 
 
 class NetlistBoard(Board):
-    """A board of which the chip is a netlist; `fault` is the wire that is inverted, if not 0."""
+    """A board of which the chip is a netlist; `fault` is the wire that is inverted, if not 0.
 
-    def __init__(self, netlist: Netlist, folder: Path, *, fault: int = 0) -> None:
+    It has `program` in its flash, if there is one.
+    """
+
+    def __init__(
+        self, netlist: Netlist, program: Program, folder: Path, *, fault: int = 0
+    ) -> None:
         self.netlist = netlist
-        super().__init__(CONFIG, folder, plusargs=[f"+fault={fault}"])
+        self.program = program
+        flash = program.image if program.config.memory == "flash" else b""
+        super().__init__(program.config, folder, plusargs=[f"+fault={fault}"], flash=flash)
 
     def _simulation(self, config, folder):
-        return netlist_on_line(self.netlist.sources(), DIVISOR, folder, optimise=1)
+        sources, flash = self.netlist.sources(), flash_values(config)
+        return netlist_on_line(sources, DIVISOR, folder, flash=flash, optimise=1)
 
-    def open(self, program: Program) -> SerialSession:
-        """Load a program through the line."""
-        device = SerialDevice(CONFIG, self.port, timeout=PATIENCE, retries=0, max_cycles=LONGEST)
-        return device.open(program)
+    def open(self) -> SerialSession:
+        """Load the program through the line; what is in the flash is compared."""
+        config = self.program.config
+        longest = LONGEST[config.engine]
+        device = SerialDevice(config, self.port, timeout=PATIENCE, retries=0, max_cycles=longest)
+        return device.open(self.program)
+
+
+def digits_program(config: MachineConfig) -> Program:
+    """Compile the digits ViT."""
+    return compile_model(load_model("digits_vit"), config)
 
 
 def selftest(board: NetlistBoard) -> int:
@@ -60,8 +85,8 @@ def selftest(board: NetlistBoard) -> int:
     DeviceError
         If the board does not answer, or not in time.
     """
-    with board.open(selftest_program(CONFIG)) as session:
-        found = examine(CONFIG, session, 1)
+    with board.open() as session:
+        found = examine(board.program.config, session, 1)
     if found["differences"]:
         raise CheckFailed("the netlist differs: " + found["differences"][0])
     return sum(part["compared"] for part in found["parts"].values())
@@ -77,11 +102,11 @@ def digits(board: NetlistBoard, count: int) -> tuple[int, int]:
     DeviceError
         If the board does not answer, or not in time.
     """
-    program = compile_model(load_model("digits_vit"), CONFIG)
+    program = board.program
     images, labels = digits_heldout()
     right = 0
-    with board.open(program) as session:
-        both = LockstepSession(program, GoldenDevice(CONFIG).open(program), session)
+    with board.open() as session:
+        both = LockstepSession(program, GoldenDevice(program.config).open(program), session)
         for image, label in zip(images[:count], labels, strict=False):
             both.run(prepare(program, image[None]))
             right += finish(program, both.read).label == str(label)

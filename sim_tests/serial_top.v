@@ -26,7 +26,24 @@ module serial_top (
 
     wire tx;
     reg  rx = 1;
+`ifdef FLASH
+    wire       flash_cs, flash_clk, flash_dq_oe;
+    wire [3:0] flash_dq_o, flash_dq_i;
+    wire [7:0] violation;
+    top device (
+        .clk(clk), .rst(rst), .rx(rx), .tx(tx),
+        .flash__cs(flash_cs), .flash__clk(flash_clk),
+        .flash__dq_o(flash_dq_o), .flash__dq_oe(flash_dq_oe), .flash__dq_i(flash_dq_i)
+    );
+    flash_model #(`FLASH) memory (
+        .clk(clk), .rst(rst), .cs(flash_cs), .sck(flash_clk),
+        .dq_o(flash_dq_o), .dq_oe(flash_dq_oe), .dq_i(flash_dq_i),
+        .violation(violation), .reads(), .doing()
+    );
+    always @(posedge clk) if (violation != 0) $fatal(1, "rule %0d of the flash is broken", violation);
+`else
     top device (.clk(clk), .rst(rst), .rx(rx), .tx(tx));
+`endif
 
     // To the device.
     reg [7:0]  queue [0:65535];

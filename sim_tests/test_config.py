@@ -35,7 +35,7 @@ def test_frozen():
 
 @pytest.mark.parametrize("field", [f.name for f in fields(MachineConfig)])
 def test_kinds(field):
-    if field in ("name", "memory", "pe", "sdram_part", "flash_part"):
+    if field in ("name", "engine", "memory", "pe", "sdram_part", "flash_part"):
         with pytest.raises(ConfigError, match=f"{field} must be a string, not 3$"):
             TINY.replace(**{field: 3})
     else:
@@ -225,7 +225,7 @@ def test_toml_alone(toml):
     ("text", "message"),
     [
         ("rows = ", "mine.toml: not valid TOML: "),
-        ('base = "huge"', "mine.toml: base must be one of mini, .*, mixed, not 'huge'$"),
+        ('base = "huge"', "mine.toml: base must be one of micro, .*, mixed, not 'huge'$"),
         ("base = 3", "mine.toml: base must be one of .*, not 3$"),
         ('base = ["tiny"]', r"mine.toml: base must be one of .*, not \['tiny'\]$"),
         ('base = "tiny"\nrow = 8', "mine.toml: unknown parameter 'row'; known: .*, rows, "),

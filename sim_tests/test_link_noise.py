@@ -7,22 +7,29 @@ import pytest
 from harness import CACHE, emit
 from ledger import LedgerOnLine
 
+from celosia.runtime import verilator
 from celosia.runtime.verilator import build_simulation, run_simulation
 
 __all__ = ["line_simulation", "through_noise"]
 
 TOP = Path(__file__).with_name("serial_top.v")
+#: Where the models of memories are.
+MODELS = Path(verilator.__file__).with_name("sim")
 
 
-def line_simulation(dut, divisor, build):
+def line_simulation(dut, divisor, build, **options):
     """Return a simulation of `dut` at the end of a serial line."""
-    return netlist_on_line([emit(dut, build / "top.v")], divisor, build)
+    return netlist_on_line([emit(dut, build / "top.v")], divisor, build, **options)
 
 
-def netlist_on_line(sources, divisor, build, **options):
-    """Return the same of Verilog, with a module `top`."""
+def netlist_on_line(sources, divisor, build, *, flash="", **options):
+    """Return the same of Verilog, with a module `top`; `flash` has the parameters of its flash."""
     top = build / "serial_top.v"
-    top.write_text(f"`define DIVISOR {divisor}\n{TOP.read_text()}")
+    defines = f"`define DIVISOR {divisor}\n"
+    if flash:
+        defines += f"`define FLASH {flash}\n"
+        sources = [*sources, MODELS / "sim_flash.v"]
+    top.write_text(defines + TOP.read_text())
     return build_simulation(top, "serial_top", CACHE, extra_sources=sources, timing=True, **options)
 
 

@@ -1,47 +1,210 @@
+# amaranth: UnusedElaboratable=no
 """The microprogrammed machine against the golden one: its program alone, and in hardware."""
 
 import json
 
 import numpy as np
 import pytest
-from harness import simulate
+from harness import CACHE, simulate
 from micro_interpreter import Interpreter
 from random_programs import SIZE, random_arguments, random_image
+from test_machine import HALT, OUTSIDE, load, with_program
 
+from celosia import generate
+from celosia.cli.profile import profile_program
+from celosia.compiler import compile_model
+from celosia.compiler.checkpoint import load_model
+from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
+from celosia.errors import ConfigError
 from celosia.golden.machine import GoldenMachine
-from celosia.isa import ARGUMENTS
+from celosia.isa import ARGUMENTS, Cause, Flag, Instruction, Opcode, Space, assemble
+from celosia.rtl.machine import machine
+from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
-from celosia.rtl.micro_top import MicroAccelerator
+from celosia.rtl.micro_words import WORDS, Assembler
+from celosia.rtl.top import Accelerator
+from celosia.runtime.compare import compare
+from celosia.runtime.golden_device import GoldenDevice
+from celosia.runtime.host import prepare
+from celosia.runtime.sim_device import SimDevice
 
-SMALL = PRESETS["tiny"].replace(
-    on_chip_bytes=SIZE, scratchpad_words=512, accumulator_width=29, scratchpad_banks=1
+MICRO = PRESETS["micro"]
+SMALL = MICRO.replace(
+    memory="on_chip", on_chip_bytes=SIZE, flash_part="", flash_offset=0, scratchpad_words=512
 )
+#: Milliseconds of 100,000 cycles each: clearing all memory, and a program.
+PATIENCE = 40
 
 
-def run(config, images, build, arguments=None, **env):
+def run(images, build, arguments=None, bench="tb_machine", **env):
     np.save(build / "images.npy", np.stack(images))
     if arguments is None:
         arguments = np.zeros((len(images), ARGUMENTS), np.int64)
     np.save(build / "arguments.npy", arguments)
     return simulate(
-        MicroAccelerator(config),
-        "tb_machine",
+        machine(SMALL),
+        bench,
         build,
-        CONFIG=json.dumps(config.to_dict()),
+        CONFIG=json.dumps(SMALL.to_dict()),
         IMAGES=build / "images.npy",
         ARGUMENTS=build / "arguments.npy",
         STALLS="[0.0]",
-        PATIENCE=40,
+        PATIENCE=PATIENCE,
         **env,
     )
 
 
-def test_random_programs(tmp_path):
-    seeds = range(3)
+@pytest.fixture(scope="module")
+def program():
+    return microprogram(SMALL)
+
+
+def interpreted(program, images, arguments):
+    """Run one image after the other by the interpreter and compare all that is left behind."""
+    given, wanted = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    interpreter, golden = Interpreter(SMALL, program, given), GoldenMachine(SMALL, wanted)
+    layout = program.layout
+    for number, image in enumerate(images):
+        wanted[:] = image
+        result = golden.run(arguments=arguments[number])
+        found = interpreter.run(arguments[number], image)
+        assert found == (result.cause, result.fault_address if result.cause else 0)
+        np.testing.assert_array_equal(given, wanted, f"program {number}")
+        for name in ("instructions", "mac_rows", "saturations"):
+            assert interpreter.counter(name) == getattr(result, name), (number, name)
+        pad = golden.state.scratchpad
+        words = interpreter.local[: 4 * SMALL.scratchpad_words].view(np.int16)
+        np.testing.assert_array_equal(words.reshape(-1, 4), pad.words)
+        exponents = interpreter.local[layout.exponents :][: SMALL.exponent_slots]
+        np.testing.assert_array_equal(exponents, pad.exponents)
+
+
+@pytest.mark.parametrize("first", [0, 4, 8, 12])
+def test_the_microprogram_does_what_instructions_say(program, first):
+    seeds = range(first, first + 4)
     arguments = [random_arguments(seed // 2) for seed in seeds]
     images = [
         random_image(SMALL, seed, arguments=values)
         for seed, values in zip(seeds, arguments, strict=True)
     ]
-    assert run(SMALL, images, tmp_path, arguments) == 1
+    interpreted(program, images, arguments)
+
+
+def test_random_programs(tmp_path):
+    arguments = [random_arguments(seed) for seed in range(3)]
+    images = [
+        random_image(SMALL, seed, arguments=values) for seed, values in enumerate(arguments)
+    ]
+    assert run(images, tmp_path, arguments) == 1
+
+
+def test_the_host_looks_while_the_machine_works(tmp_path):
+    arguments = [random_arguments(5)]
+    images = [random_image(SMALL, 5, 6, arguments=arguments[0])]
+    assert run(images, tmp_path, arguments, bench="tb_micro") == 1
+
+
+def test_faults(tmp_path):
+    # A good program runs after the fault.
+    beyond = with_program(Instruction(Opcode.LOAD, {"address": SIZE - 16, "rows": 3, "pitch": 8}
+                                      | {"words": 1, "space": Space.ROWS16}), HALT)
+    images = [*OUTSIDE.values(), beyond, random_image(SMALL, 3, 3)]
+    assert run(images, tmp_path) == 1
+
+
+def wide_product(flags: Flag, weights: dict[str, int]) -> np.ndarray:
+    """A program with a product of more inputs than the strip of weights holds, twice and some."""
+    lanes, tiles, rows, channels = SMALL.lanes, 2 * STRIP // 4 + 9, 2, 3
+    move = {"pitch": 2 * lanes * tiles, "words": tiles, "stride": tiles}
+    entries = {"space": Space.PARAMETERS, "address": 0x7800, "rows": 1, "words": 16}
+    product = {"m": rows, "n": channels, "k_tiles": tiles, "x_stride": tiles, "y_base": 500}
+    product |= {"y_stride": 1, "y_slot": 8} | weights
+    result = {"address": 0x7900, "pitch": 2 * lanes, "rows": rows, "words": 1, "base": 500}
+    program = [Instruction(Opcode.LOAD, move | {"address": 0x1000, "rows": rows})]
+    if "w_base" in weights:
+        program.append(
+            Instruction(
+                Opcode.LOAD,
+                move | {"address": 0x3000, "rows": 1, "base": weights["w_base"]}
+                | {"slot": weights["w_slot"]},
+            )
+        )
+    program += [
+        Instruction(Opcode.LOAD, entries),
+        Instruction(Opcode.MATMUL, product, flags),
+        Instruction(Opcode.STORE, result | {"stride": 1}),
+        HALT,
+    ]
+    image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    parameters = np.tile(np.array([1 << 14, 22, 5, 0], "<u2"), 16).view(np.uint8)
+    image[0x7800 : 0x7800 + len(parameters)] = parameters
+    code = assemble(insert_tokens(program, SMALL))
+    image[: len(code)] = np.frombuffer(code, np.uint8)
+    return image
+
+
+def test_products_of_more_inputs_than_the_strip_holds(program):
+    tiles = 2 * STRIP // 4 + 9
+    from_memory = wide_product(Flag.WEIGHTS_IN_MEMORY, {"w_address": 0x4000})
+    # All channels are the same row: there is room for one.
+    from_rows = wide_product(Flag(0), {"w_base": 2 * tiles, "w_slot": 4})
+    interpreted(program, [from_memory, from_rows], [[0] * ARGUMENTS] * 2)
+
+
+def test_a_head_that_the_strip_does_not_hold_is_a_fault(program):
+    head = {"m": 1, "t": 1, "d_tiles": 40, "v_tiles": 25, "multiplier": 1, "y_base": 500}
+    image = with_program(load(0x1000), Instruction(Opcode.ATTEND, head), HALT)
+    found = Interpreter(SMALL, program, np.zeros(SIZE, np.uint8)).run([0] * ARGUMENTS, image)
+    assert found == (Cause.ILLEGAL_INSTRUCTION, 64)
+
+
+def test_a_model_runs_from_flash():
+    digits = compile_model(load_model("digits_vit"), MICRO)
+    image = np.random.default_rng(2).integers(0, 17, (8, 8)).astype(np.float32)
+    inputs = [prepare(digits, image)]
+    path = generate.elaborate(MICRO, cache=CACHE / "generated").path
+    with SimDevice(MICRO, path, CACHE).open(digits) as session:
+        batch = session.run_all(inputs)
+    found = compare(digits, GoldenDevice(MICRO).run(digits, inputs), batch)
+    assert found.mismatches == 0, "\n".join(map(str, found.differences[:8]))
+    counters = batch.runs[0].counters
+    busy = sum(counters[f"{unit}_busy"] for unit in ("load", "matrix", "vector", "store"))
+    assert 0.9 * counters["cycles"] < busy < counters["cycles"]
+    with pytest.raises(ConfigError, match="no timeline"):
+        profile_program(digits)
+
+
+def test_the_machine_of_a_configuration():
+    assert isinstance(machine(PRESETS["mini"]), Accelerator)
+    with pytest.raises(ConfigError, match=r"32768 half-words .* make scratchpad_words smaller$"):
+        machine(SMALL.replace(scratchpad_words=8192))
+    assert SMALL.digest() == SMALL.replace(engine="array").digest()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "serial"}, 'engine must be "array" or "micro"'),
+        ({"rows": 2}, 'rows must be 4 with engine "micro", not 2$'),
+        ({"pe": "packed"}, "pe must be 'multiply' with engine"),
+        ({"memory": "axi4", "on_chip_bytes": 0}, 'memory must be "on_chip" or "flash" with engine'),
+        ({"accumulator_width": 32}, "accumulator_width must be at most 31 with engine"),
+    ],
+)
+def test_refusals(change, message):
+    with pytest.raises(ConfigError, match=message):
+        SMALL.replace(**change)
+
+
+def test_an_assembler_has_limits():
+    assembler = Assembler()
+    with pytest.raises(ValueError, match="at most 256 registers"):
+        assembler.array("r", 257)
+    label = assembler.label()
+    with pytest.raises(ValueError, match="has not been placed"):
+        assembler.address_of(label)
+    for _ in range(WORDS + 1):
+        assembler.set(assembler.register("r0"), 1)
+    with pytest.raises(ValueError, match=f"at most {WORDS} words"):
+        assembler.finish()

@@ -14,6 +14,7 @@ from celosia.cli.simulate import BandwidthOption, GeneratedOption, LatencyOption
 from celosia.cli.text import is_decoder
 from celosia.compiler.emit_decoder import decoder_shape
 from celosia.compiler.program import Program
+from celosia.errors import ConfigError
 from celosia.flash_part import CYCLES_A_BYTE
 from celosia.isa import Unit
 from celosia.runtime.attribution import CAUSES
@@ -52,6 +53,11 @@ def profile_program(
     from celosia.runtime.generate import embedded
     from celosia.runtime.host import prepare
 
+    if program.config.engine == "micro":
+        raise ConfigError(
+            f"configuration {program.config.name!r}: a microprogrammed machine does one thing "
+            "after the other, and has no timeline; `celosia simulate` counts its cycles"
+        )
     layer_names(program)  # what is wrong with them is said before anything long begins
     arguments: list[int] = []
     if is_decoder(program):

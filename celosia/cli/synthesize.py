@@ -15,6 +15,7 @@ from celosia.platforms.board import Board, BoardTop
 from celosia.platforms.boards import board as board_named
 from celosia.platforms.build import Build, build_bitstream
 from celosia.platforms.estimate import Estimate, has_estimates
+from celosia.platforms.estimate_micro import micro_resources
 from celosia.platforms.fit import check_array_fit, check_fit, resource_name
 from celosia.platforms.flash_pads import check_flash
 from celosia.platforms.flow import Flow
@@ -104,7 +105,7 @@ def synthesize_board(
 
     platform = board_named(board)
     _check_fit(config, platform, core)
-    estimated = Estimate(config).resources() if core is None and has_estimates(platform) else {}
+    estimated = _estimated(config, platform) if core is None else {}
     if estimated:
         counts = (f"{count:,} {resource_name(name)}" for name, count in estimated.items())
         progress(f"expecting {', '.join(counts)}")
@@ -156,6 +157,13 @@ def synthesize_board(
             f"in {out})"
         )
     return result
+
+
+def _estimated(config: MachineConfig, board: Board) -> dict[str, int]:
+    """Return what a machine is expected to take of a board's chip, if that is known."""
+    if config.engine == "micro":
+        return micro_resources(board)
+    return Estimate(config).resources() if has_estimates(board) else {}
 
 
 def _check_fit(config: MachineConfig, board: Board, core: str | None) -> None:

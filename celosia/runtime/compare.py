@@ -135,16 +135,16 @@ def differences(
 
 
 def mac_cycles(program: Program, arguments: Sequence[int] = ()) -> int:
-    """Return the fewest cycles in which the array could do the products of one run.
+    """Return the fewest cycles in which the machine could do the products of one run.
 
-    That is the sum of m·n·k over all products, by the rows times the columns of the array. What
+    That is the sum of m·n·k over all products, by those of a cycle. What
     the compiler knows of the model counts; without that, the tiles that the program asks for.
     """
     total = program.extra.get("macs")
     if not isinstance(total, int):
         code = resolve(isa.disassemble(_code(program)), arguments)
         total = sum(products(instruction, program.config) for instruction in code)
-    return -(-total // program.config.multipliers)
+    return -(-total // program.config.products_per_cycle)
 
 
 def products(instruction: Instruction, config: MachineConfig) -> int:

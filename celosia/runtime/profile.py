@@ -150,7 +150,7 @@ class Profile:
             "config": config.name,
             **self.total.record(),
             "name": "total",
-            "peak_products_per_cycle": config.multipliers,
+            "peak_products_per_cycle": config.products_per_cycle,
             "peak_bytes_per_cycle": self.total.bandwidth,
             "layers": [layer.record() for layer in self.layers],
             "units": {
@@ -212,7 +212,7 @@ def make_profile(
     for name, instruction in zip(names, code, strict=True):
         layer = layers[name]
         layer.products += products(instruction, config)
-        layer.mac_cycles = layer.products / config.multipliers
+        layer.mac_cycles = layer.products / config.products_per_cycle
         read, written = memory_bytes(instruction, config)
         layer.bytes_read += read
         layer.bytes_written += written

@@ -92,7 +92,7 @@ def _covered(pieces: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray
 def _roofline(profile: Profile) -> dict[str, Any]:
     """Return the drawing of the roofline, both axes logarithmic."""
     total = profile.total
-    peak, slope = profile.program.config.multipliers, total.bandwidth
+    peak, slope = profile.program.config.products_per_cycle, total.bandwidth
     layers = [layer for layer in profile.layers if layer.products and layer.cycles]
     placed = [(layer, layer.intensity) for layer in [*layers, *([total] if layers else [])]]
     known = [intensity for _, intensity in placed if intensity] + [peak / slope]

@@ -1,0 +1,49 @@
+"""Bench of the microprogrammed machine: the host reads while a program runs, and disturbs nothing."""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
+from tb_machine import ARGUMENTS, CONFIG, IMAGES, Host
+
+from celosia.golden.machine import GoldenMachine
+from celosia.isa import MEMORY_WINDOW, Status
+
+#: Bytes that no program writes, and reads of them.
+FIXED, LOOKS = 0x4000, 300
+
+
+@cocotb.test(timeout_time=200, timeout_unit="ms")
+async def reads_beside_a_run(dut):
+    Clock(dut.clk, 10, unit="ns").start()
+    host = Host(dut, 0.0)
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 4)
+    dut.rst.value = 0
+    memory = IMAGES[0].copy()
+    # Answered as soon as all memory has been cleared.
+    assert (await host.registers.read(MEMORY_WINDOW, 64)).data == bytes(64)
+    await host.fill(memory.tobytes())
+    await host.write("window_size", len(memory))
+    for register, value in enumerate(ARGUMENTS[0]):
+        await host.write(f"argument{register}", value)
+    result = GoldenMachine(CONFIG, memory).run(arguments=ARGUMENTS[0])
+
+    await host.write("control", 1)
+    counted, looks = [], 0
+    while await host.read("status") & Status.BUSY:
+        counted.append(await host.read("instructions"))
+        offset = FIXED + 4 * (looks % 256)
+        read = await host.registers.read(MEMORY_WINDOW + offset, 4)
+        assert read.data == IMAGES[0][offset : offset + 4].tobytes()
+        assert (await host.registers.write(0x28, bytes(4))).resp != 0  # not while it runs
+        looks += 1
+        await ClockCycles(dut.clk, 37)
+    assert looks > LOOKS and counted == sorted(counted)
+    assert counted[0] < counted[-1] <= result.instructions
+    assert await host.read("status") == Status.DONE
+    got = np.frombuffer(await host.dump(len(memory)), np.uint8)
+    np.testing.assert_array_equal(got, memory)
+    for name in ("instructions", "mac_rows", "saturations"):
+        assert await host.read(name) == getattr(result, name)
+    assert 0 < await host.read("memory_writes") < await host.read("memory_reads")
