@@ -78,6 +78,7 @@ def interpreted(program, images, arguments):
         np.testing.assert_array_equal(words.reshape(-1, 4), pad.words)
         exponents = interpreter.local[layout.exponents :][: SMALL.exponent_slots]
         np.testing.assert_array_equal(exponents, pad.exponents)
+    return interpreter
 
 
 @pytest.mark.parametrize("first", [0, 4, 8, 12])
@@ -150,6 +151,34 @@ def test_products_of_more_inputs_than_the_strip_holds(program):
     # All channels are the same row: there is room for one.
     from_rows = wide_product(Flag(0), {"w_base": 2 * tiles, "w_slot": 4})
     interpreted(program, [from_memory, from_rows], [[0] * ARGUMENTS] * 2)
+
+
+def test_denominators_of_many_keys_are_halved(program):
+    keys, lanes = 140, SMALL.lanes
+    move = {"pitch": 2 * lanes, "words": 1, "stride": 1, "address": 0x1000}
+    values = {"pitch": 2 * keys, "words": keys // lanes, "stride": keys // lanes}
+    # All logits are 0.
+    head = {"m": 2, "t": keys, "d_tiles": 1, "v_tiles": 2, "multiplier": 1, "shift": 40}
+    head |= {"w_base": 8, "w_stride": 1, "w_slot": 8, "x_stride": 1, "v_base": 150, "v_slot": 150}
+    head |= {"v_stride": keys // lanes, "y_base": 500, "y_stride": 2, "y_slot": 250, "y_shift": 9}
+    result = {"address": 0x7900, "pitch": 4 * lanes, "rows": 2, "words": 2, "base": 500}
+    code = [
+        Instruction(Opcode.LOAD, move | {"rows": 2}),
+        Instruction(Opcode.LOAD, move | {"rows": keys, "base": 8, "slot": 8}),
+        Instruction(
+            Opcode.LOAD, values | {"address": 0x3000, "rows": 8, "base": 150, "slot": 150}
+        ),
+        Instruction(Opcode.ATTEND, head),
+        Instruction(Opcode.STORE, result | {"stride": 2}),
+        HALT,
+    ]
+    image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
+    written = assemble(insert_tokens(code, SMALL))
+    image[: len(written)] = np.frombuffer(written, np.uint8)
+    interpreter = interpreted(program, [image], [[0] * ARGUMENTS])
+    # A sum of 2^15 is halved, once; no result has the bit that this loses.
+    states = interpreter.local[program.layout.states :][:8].view("<i4").reshape(2, 2)
+    assert states.tolist() == [[1, (128 * 255 << 14) + (12 * 255 << 14) >> 1]] * 2
 
 
 def test_a_head_that_the_strip_does_not_hold_is_a_fault(program):
