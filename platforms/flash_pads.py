@@ -12,6 +12,7 @@ from celosia.flash_part import MOST_MHZ
 
 __all__ = ["FlashLines", "FlashPads", "check_flash"]
 
+
 class FlashLines(NamedTuple):
     """Pins of a board's flash: its select, which is low when active, and its data lines.
 
@@ -70,9 +71,7 @@ class FlashPads(Elaboratable):
         if lines.clk is not None:
             subsignals["clk"] = Pins(lines.clk, dir="o")
         parts = (Subsignal(name, pins) for name, pins in subsignals.items())
-        platform.add_resources([
-            Resource("machine_flash", 0, *parts, Attrs(**lines.attributes))
-        ])
+        platform.add_resources([Resource("machine_flash", 0, *parts, Attrs(**lines.attributes))])
         pads = platform.request("machine_flash", dir=dict.fromkeys(subsignals, "-"))
         m.submodules.cs = cs = io.Buffer(io.Direction.Output, pads.cs)
         m.submodules.dq = dq = io.Buffer(io.Direction.Bidir, pads.dq)
@@ -112,8 +111,8 @@ def check_flash(config: MachineConfig, board: Any, clock: float | None = None) -
         )
     if config.flash_offset < board.flash.bitstream_bytes:
         raise ConfigError(
-            f"{label}: flash_offset must be at least {board.flash.bitstream_bytes} on board {board.name}, "
-            f"behind the bitstream, not {config.flash_offset}"
+            f"{label}: flash_offset must be at least {board.flash.bitstream_bytes} on board "
+            f"{board.name}, behind the bitstream, not {config.flash_offset}"
         )
     if clock is not None and clock > MOST_MHZ:
         raise ConfigError(

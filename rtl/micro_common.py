@@ -14,32 +14,32 @@ _LARGE = 1 << 24
 
 
 def eq(a: Register, b: Register | int) -> Condition:
-    """`a == b`."""
+    """Return the condition `a == b`."""
     return Condition(Op.BEQ, a, b)
 
 
 def ne(a: Register, b: Register | int) -> Condition:
-    """`a != b`."""
+    """Return the condition `a != b`."""
     return Condition(Op.BNE, a, b)
 
 
 def lt(a: Register, b: Register | int) -> Condition:
-    """`a < b`."""
+    """Return the condition `a < b`."""
     return Condition(Op.BLT, a, b)
 
 
 def ge(a: Register, b: Register | int) -> Condition:
-    """`a >= b`."""
+    """Return the condition `a >= b`."""
     return Condition(Op.BGE, a, b)
 
 
 def ltu(a: Register, b: Register | int) -> Condition:
-    """`a < b` without signs."""
+    """Return the condition `a < b` without signs."""
     return Condition(Op.BLTU, a, b)
 
 
 def geu(a: Register, b: Register | int) -> Condition:
-    """`a >= b` without signs."""
+    """Return the condition `a >= b` without signs."""
     return Condition(Op.BGEU, a, b)
 
 
@@ -214,8 +214,9 @@ class MicroWriter(Assembler):
             self.place(done)
 
     def _write_exponent(self) -> None:
-        """`exponent`: keep that of a row of magnitudes `bits` at `place`, unless an old one is
-        larger; with `fresh` there is none.
+        """`exponent`: keep that of a row at `place`, whose magnitudes are in `bits`.
+
+        It is there already if it is larger, unless the row is `fresh`.
         """
         bits, place, fresh, found, old = self.registers("bits", "place", "fresh", "found", "old")
         with self.routine("exponent"):

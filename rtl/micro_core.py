@@ -1,6 +1,6 @@
 """The processor of a microprogrammed machine."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -28,10 +28,10 @@ class MicroRequest(data.Struct):
 
 
 class MicroCore(wiring.Component):
-    """Executes a microprogram: a word in two cycles, three if it loads or shifts, six if it
-    multiplies.
+    """Executes a microprogram.
 
-    Words that wait for a port, and rows, take as much longer. Between any two words the host can
+    A word takes two cycles, three if it loads or shifts, six if it multiplies; words that wait for
+    a port, and rows, take as much longer. Between any two words the host can
     read a counter; it writes arguments only while no run is under way.
 
     Parameters
@@ -154,7 +154,9 @@ class MicroCore(wiring.Component):
         offset = Signal(9, reset_less=True)
         mode = Signal(5, reset_less=True)
         cycles = Signal(32, reset_less=True)
-        m.d.sync += cycles.eq(cycles + 1)
+        runs = Signal()
+        with m.If(runs):
+            m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [
             columns.address.eq(a),
             columns.count.eq(b),
@@ -193,13 +195,17 @@ class MicroCore(wiring.Component):
         # As it ends, the registers have time for the host.
         m.d.comb += [d.eq(word[21:29]), result.eq(total)]
         left = Signal(range(Multiplier.latency + 1))
-        looks = Signal()
+        looks, seen = Signal(), Signal()
         looked = Signal.like(self.counter.index)
-        m.d.sync += looked.eq(self.counter.index)
+        m.d.sync += [
+            looked.eq(self.counter.index),
+            # A register that is written in this cycle has no value that could be read.
+            seen.eq(looks & ~(written & (d == self.counter.index))),
+        ]
         m.d.comb += [
             ports[0][1].addr.eq(Mux(looks, self.counter.index, word[5:13])),
             ports[1][1].addr.eq(word[13:21]),
-            self.counter.value.eq(a),
+            self.counter.value.eq(Mux(looked == COUNTERS.index("cycles"), cycles, a)),
         ]
         starts = Signal()
         with m.If(self.start):
@@ -210,7 +216,7 @@ class MicroCore(wiring.Component):
                 m.next = "FETCHED"
             with m.State("FETCHED"):
                 m.d.comb += [read.en.eq(1) for _, read in ports]
-                m.d.comb += self.counter.found.eq(looked == self.counter.index)
+                m.d.comb += self.counter.found.eq(seen & (looked == self.counter.index))
                 m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 m.d.comb += step.eq(1)
@@ -250,11 +256,14 @@ class MicroCore(wiring.Component):
                         m.d.comb += [result.eq(shown), written.eq(step)]
                         with m.If(word[13:17] == Reader.BEAT):
                             m.d.comb += [self.beats.ready.eq(1), step.eq(self.beats.valid)]
+                            with m.If(~self.beats.valid):
+                                m.next = "EXECUTE"
                         with m.If(word[13:17] == Reader.START):
+                            # Fetched again and again, so that the host can look.
                             m.d.comb += [step.eq(starts), looks.eq(1)]
-                            m.d.sync += [cycles.eq(0), self.ready.eq(1)]
+                            m.d.sync += self.ready.eq(1)
                             with m.If(starts):
-                                m.d.sync += starts.eq(0)
+                                m.d.sync += [starts.eq(0), runs.eq(1), cycles.eq(0)]
                     with m.Case(Op.OUT):
                         with m.Switch(word[21:29]):
                             with m.Case(Writer.READ, Writer.WRITE):
@@ -262,6 +271,8 @@ class MicroCore(wiring.Component):
                                     self.requests.valid.eq(1),
                                     step.eq(self.requests.ready),
                                 ]
+                                with m.If(~self.requests.ready):
+                                    m.next = "EXECUTE"
                             with m.Case(Writer.STROBE):
                                 m.d.sync += strobe.eq(b)
                             with m.Case(Writer.STRIP):
@@ -273,8 +284,10 @@ class MicroCore(wiring.Component):
                                 m.d.sync += [offset.eq(a), mode.eq(b)]
                             with m.Case(Writer.HALT):
                                 m.d.comb += self.finished.eq(1)
+                                m.d.sync += runs.eq(0)
                             with m.Case(Writer.FAULT):
                                 m.d.comb += self.fault.eq(b)
+                                m.d.sync += runs.eq(0)
                     with m.Case(Op.BEQ, Op.BNE, Op.BLT, Op.BGE, Op.BLTU, Op.BGEU):
                         m.d.comb += branches.eq(taken)
                     with m.Case(Op.DBNZ):

@@ -28,7 +28,8 @@ class Microprogram(NamedTuple):
     words : list of int
         Its words; the first is executed first.
     registers : dict of int to int
-        First values of registers that are not 0. Register i counts what `COUNTERS[i]` says.
+        First values of registers that are not 0. Register i counts what `COUNTERS[i]` says, but
+        for the cycles.
     layout : MicroLayout
         Where it has what in the local memory.
     """
@@ -89,8 +90,8 @@ def _write_boot(w: MicroWriter, boot: int) -> None:
 
 def _write_run(w: MicroWriter, idle: int) -> None:
     """Wait for a start, then take instruction after instruction."""
-    address, physical, size, limit, at, flags, began, beat = w.registers(
-        "address", "physical", "size", "limit", "instruction", "flags", "began", "beat"
+    address, size, limit, at, flags, began, beat = w.registers(
+        "address", "size", "limit", "instruction", "flags", "began", "beat"
     )
     left, pending, count, to, cause = w.registers("left", "pending", "beats", "to", "cause")
     w.place(idle)
@@ -128,12 +129,10 @@ def _write_run(w: MicroWriter, idle: int) -> None:
     w.set(cause, int(Cause.ILLEGAL_INSTRUCTION))
 
     w.place(w.failed)
-    w.read(w.counters["cycles"], Reader.CYCLES)
     w.write(Writer.FAULT, at, cause)
     w.goto(idle)
     w.place(halt)
     w.add(w.counters["instructions"], w.counters["instructions"], 1)
-    w.read(w.counters["cycles"], Reader.CYCLES)
     w.write(Writer.HALT, at, at)
     w.goto(idle)
 

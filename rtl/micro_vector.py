@@ -314,7 +314,7 @@ def write_multiply(w: MicroWriter) -> None:
             w.rnd(p, p, shift)
             w.place(done)
             w.rnd(other, other, shift)
-            for offset, value in enumerate((other, p)):
+            for value in (other, p):
                 w.clip(value, least, most)
                 w.store(to, value)
                 w.magnitude(value)
@@ -330,9 +330,7 @@ def write_multiply(w: MicroWriter) -> None:
 
 def write_argmax(w: MicroWriter) -> None:
     """Write ARGMAX."""
-    m, n, y_slot, first = (
-        w.operand(Opcode.ARGMAX, name) for name in ("m", "n", "y_slot", "first")
-    )
+    m, n, y_slot, first = (w.operand(Opcode.ARGMAX, name) for name in ("m", "n", "y_slot", "first"))
     x_base, x_stride, y_base, y_stride = (
         w.operand(Opcode.ARGMAX, name, scale=4)
         for name in ("x_base", "x_stride", "y_base", "y_stride")

@@ -67,7 +67,7 @@ class Reader(IntEnum):
     PROGRAM = 2
     WINDOW_BASE = 3
     WINDOW_SIZE = 4
-    #: Cycles since the start.
+    #: Cycles of the run.
     CYCLES = 5
     #: Sums of the columns.
     SUM = 8

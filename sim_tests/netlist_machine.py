@@ -50,9 +50,7 @@ class NetlistBoard(Board):
     It has `program` in its flash, if there is one.
     """
 
-    def __init__(
-        self, netlist: Netlist, program: Program, folder: Path, *, fault: int = 0
-    ) -> None:
+    def __init__(self, netlist: Netlist, program: Program, folder: Path, *, fault: int = 0) -> None:
         self.netlist = netlist
         self.program = program
         flash = program.image if program.config.memory == "flash" else b""

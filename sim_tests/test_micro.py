@@ -94,9 +94,7 @@ def test_the_microprogram_does_what_instructions_say(program, first):
 
 def test_random_programs(tmp_path):
     arguments = [random_arguments(seed) for seed in range(3)]
-    images = [
-        random_image(SMALL, seed, arguments=values) for seed, values in enumerate(arguments)
-    ]
+    images = [random_image(SMALL, seed, arguments=values) for seed, values in enumerate(arguments)]
     assert run(images, tmp_path, arguments) == 1
 
 
@@ -108,8 +106,13 @@ def test_the_host_looks_while_the_machine_works(tmp_path):
 
 def test_faults(tmp_path):
     # A good program runs after the fault.
-    beyond = with_program(Instruction(Opcode.LOAD, {"address": SIZE - 16, "rows": 3, "pitch": 8}
-                                      | {"words": 1, "space": Space.ROWS16}), HALT)
+    beyond = with_program(
+        Instruction(
+            Opcode.LOAD,
+            {"address": SIZE - 16, "rows": 3, "pitch": 8} | {"words": 1, "space": Space.ROWS16},
+        ),
+        HALT,
+    )
     images = [*OUTSIDE.values(), beyond, random_image(SMALL, 3, 3)]
     assert run(images, tmp_path) == 1
 
@@ -127,7 +130,8 @@ def wide_product(flags: Flag, weights: dict[str, int]) -> np.ndarray:
         program.append(
             Instruction(
                 Opcode.LOAD,
-                move | {"address": 0x3000, "rows": 1, "base": weights["w_base"]}
+                move
+                | {"address": 0x3000, "rows": 1, "base": weights["w_base"]}
                 | {"slot": weights["w_slot"]},
             )
         )
@@ -153,6 +157,59 @@ def test_products_of_more_inputs_than_the_strip_holds(program):
     interpreted(program, [from_memory, from_rows], [[0] * ARGUMENTS] * 2)
 
 
+def test_the_first_of_equal_elements_is_found(program):
+    move = {"pitch": 4 * SMALL.lanes, "words": 2, "stride": 2, "rows": 3}
+    search = {"m": 3, "n": 7, "words": 2, "x_stride": 2, "y_base": 20, "y_stride": 1, "y_slot": 8}
+    result = {"address": 0x7900, "pitch": 2 * SMALL.lanes, "rows": 3, "words": 1, "base": 20}
+    code = [
+        Instruction(Opcode.LOAD, move | {"address": 0x1000}),
+        Instruction(Opcode.ARGMAX, search | {"first": 70_000}),
+        Instruction(Opcode.ARGMAX, search | {"first": 10}, Flag.CONTINUE),  # as large: not taken
+        Instruction(Opcode.STORE, result | {"stride": 1}),
+        HALT,
+    ]
+    image = np.zeros(SIZE, np.uint8)
+    rows = [[1, 5, 5, 2, 5, 0, 5, 9], [-3, -3, -4, -3, -9, -3, -3, 0], [-32768] * 8]
+    image[0x1000:0x1030] = np.array(rows, "<i2").view(np.uint8).reshape(-1)
+    written = assemble(insert_tokens(code, SMALL))
+    image[: len(written)] = np.frombuffer(written, np.uint8)
+    interpreter = interpreted(program, [image], [[0] * ARGUMENTS])
+    found = interpreter.memory[0x7900:0x7918].view("<u2").reshape(3, 4)
+    assert found[:, 1].tolist() == [70_001 & 0xFFFF, 70_000 & 0xFFFF, 70_000 & 0xFFFF]
+
+
+def test_groups_share_exponents(program):
+    """The exponent of a row is that of its largest group, which may be the first."""
+    lanes = SMALL.lanes
+    move = {"words": 1, "stride": 1, "pitch": 2 * lanes}
+    head = {"m": 4, "t": 2, "d_tiles": 1, "v_tiles": 1, "multiplier": 1 << 14, "shift": 10}
+    head |= {"period": 2, "x_stride": 1, "x_group": 2, "w_base": 8, "w_stride": 1, "w_slot": 8}
+    head |= {"v_base": 16, "v_stride": 1, "v_slot": 16}
+    head |= {"y_base": 30, "y_stride": 4, "y_group": 1, "y_slot": 30}
+    code = [
+        Instruction(Opcode.LOAD, move | {"address": 0x1000, "rows": 4}),
+        Instruction(Opcode.LOAD, move | {"address": 0x1020, "rows": 2, "base": 8, "slot": 8}),
+        Instruction(Opcode.LOAD, move | {"address": 0x1030, "rows": 4, "base": 16, "slot": 16}),
+        Instruction(Opcode.ATTEND, head),
+        Instruction(Opcode.ATTEND, head | {"y_base": 31, "x_base": 2}, Flag.KEEP_EXPONENT),
+        HALT,
+    ]
+    # Queries of the first group find the first key, with large values; the others the second.
+    queries, keys = [[100, 0, 0, 0]] * 2 + [[0, 100, 0, 0]] * 2, [[100, 0, 0, 0], [0, 100, 0, 0]]
+    values = [[20_000, 1, 0, 0]] * 4
+    image = np.zeros(SIZE, np.uint8)
+    data = np.array(queries + keys + values, "<i2").view(np.uint8).reshape(-1)
+    image[0x1000 : 0x1000 + len(data)] = data
+    # The second program does without what is kept.
+    images = []
+    for part in (code, [*code[:4], HALT]):
+        written = assemble(insert_tokens(part, SMALL))
+        images.append(image.copy())
+        images[-1][: len(written)] = np.frombuffer(written, np.uint8)
+    interpreter = interpreted(program, images, [[0] * ARGUMENTS] * 2)
+    assert interpreter.local[program.layout.exponents + 30] == 8
+
+
 def test_denominators_of_many_keys_are_halved(program):
     keys, lanes = 140, SMALL.lanes
     move = {"pitch": 2 * lanes, "words": 1, "stride": 1, "address": 0x1000}
@@ -165,9 +222,7 @@ def test_denominators_of_many_keys_are_halved(program):
     code = [
         Instruction(Opcode.LOAD, move | {"rows": 2}),
         Instruction(Opcode.LOAD, move | {"rows": keys, "base": 8, "slot": 8}),
-        Instruction(
-            Opcode.LOAD, values | {"address": 0x3000, "rows": 8, "base": 150, "slot": 150}
-        ),
+        Instruction(Opcode.LOAD, values | {"address": 0x3000, "rows": 8, "base": 150, "slot": 150}),
         Instruction(Opcode.ATTEND, head),
         Instruction(Opcode.STORE, result | {"stride": 2}),
         HALT,

@@ -208,8 +208,8 @@ def mha_ffn(
             )
             done = out.part(first, rows).columns(channel // lanes, n // lanes)
             stores.append((done, target + first * embed + channel))
-            for region, address in stores[-2:-1]:
-                builder.store(region, address, space=Space.ROWS8, pitch=embed)
+            if len(stores) > 1:
+                builder.store(*stores[-2], space=Space.ROWS8, pitch=embed)
     builder.store(*stores[-1], space=Space.ROWS8, pitch=embed)
     return work.finish("mha_ffn", tokens)
 

@@ -20,7 +20,8 @@ __all__ = [
 
 #: Most beats of a burst, and the bytes that none crosses a multiple of.
 BURST_BEATS, BURST_BOUNDARY = 32, 4096
-#: Instructions read ahead, instructions that wait at a unit, and those that a unit has under way.
+#: Instructions read ahead, those that wait at the matrix unit (one at others), and those that a
+#: unit has under way.
 FETCH_AHEAD, QUEUE_DEPTH, UNDER_WAY = 4, 3, 16
 #: Bytes of an instruction that hold operands, and most of them that come by the adder in a cycle.
 OPERAND_BYTES, ADDITION_BYTES = 48, 16
