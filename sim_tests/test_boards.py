@@ -75,8 +75,9 @@ def test_boards_are_listed(capsys, tmp_path):
     assert [one["name"] for one in record] == list(BOARDS)
     fitting = {one["name"]: set(one["presets"]) for one in record}
     assert {"tiny", "ulx3s"} <= fitting["ecpix5-85f"] and "ulx3s" not in fitting["ulx3s-45f"]
-    for small in ("tang-nano-20k", "tang-nano-9k", "icebreaker"):
+    for small in ("tang-nano-20k", "tang-nano-9k"):
         assert not fitting[small]
+    assert fitting["icebreaker"] == {"micro"}
     for small in ("ulx3s-12f", "ulx3s-25f", "orangecrab-25f", "icepi-zero", "icesugar-pro"):
         assert fitting[small] == {"mini"}
     reasons = {one["name"]: one["no_preset_fits"] for one in record}
@@ -95,6 +96,21 @@ def test_even_the_smallest_machine_is_too_large_for_a_small_chip():
     )
     with pytest.raises(ConfigError, match=message):
         check_fit(smallest, board("tang-nano-20k"))
+    with pytest.raises(ConfigError, match=r"has 5,280 and 5,280; the preset micro fits$"):
+        check_fit(smallest, board("icebreaker"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"on_chip_bytes": 1 << 17}, "on_chip_bytes must be at most 65536 on board icebreaker"),
+        ({"flash_offset": 1 << 16}, "flash_offset must be at least 131072 on board icebreaker"),
+        ({"flash_part": "IS25LP128"}, "flash_part must be one of W25Q128 on board icebreaker"),
+    ],
+)
+def test_what_a_microprogrammed_machine_needs_of_a_board(change, message):
+    with pytest.raises(ConfigError, match=message):
+        check_fit(PRESETS["micro"].replace(**change), board("icebreaker"))
 
 
 @pytest.mark.parametrize("frequency", [16, 20, 24, 30, 48, 60])

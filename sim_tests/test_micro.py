@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from board import Board
 from harness import CACHE, simulate
 from micro_interpreter import Interpreter
 from random_programs import SIZE, random_arguments, random_image
@@ -18,7 +19,17 @@ from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
 from celosia.errors import ConfigError
 from celosia.golden.machine import GoldenMachine
-from celosia.isa import ARGUMENTS, Cause, Flag, Instruction, Opcode, Space, assemble
+from celosia.isa import (
+    ARGUMENTS,
+    REGISTERS,
+    Cause,
+    Flag,
+    Instruction,
+    Opcode,
+    Space,
+    assemble,
+)
+from celosia.rtl.bridge import Operation
 from celosia.rtl.machine import machine
 from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
@@ -27,6 +38,9 @@ from celosia.rtl.top import Accelerator
 from celosia.runtime.compare import compare
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
+from celosia.runtime.link_requests import Request
+from celosia.runtime.lockstep import LockstepSession
+from celosia.runtime.serial_device import SerialDevice
 from celosia.runtime.sim_device import SimDevice
 
 MICRO = PRESETS["micro"]
@@ -257,6 +271,26 @@ def test_a_model_runs_from_flash():
     assert 0.9 * counters["cycles"] < busy < counters["cycles"]
     with pytest.raises(ConfigError, match="no timeline"):
         profile_program(digits)
+
+
+def test_a_board_through_its_line(tmp_path):
+    """A host polls while weights come slowly, from the flash: nothing but counters is shown."""
+    digits = compile_model(load_model("digits_vit"), MICRO)
+    image = np.random.default_rng(3).integers(0, 17, (8, 8)).astype(np.float32)
+    unused = [Request(Operation.READ, REGISTERS["stall_weights"], 3)]
+    polled = [*unused, Request(Operation.READ, REGISTERS["cycles"], 1), *unused]
+    with (
+        Board(MICRO, tmp_path / "board", flash=digits.image) as board,
+        SerialDevice(MICRO, board.port, timeout=60).open(digits) as session,
+    ):
+        both = LockstepSession(digits, GoldenDevice(MICRO).open(digits), session)
+        both.run(prepare(digits, image))
+        assert both.compare_memory().mismatches == 0
+        session._set({"control": 1})
+        for _ in range(40):
+            first, passed, second = session._link.exchange(polled)
+            assert first == second == bytes(12)
+        assert int.from_bytes(passed, "little") > 20_000
 
 
 def test_the_machine_of_a_configuration():
