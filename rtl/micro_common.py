@@ -54,7 +54,8 @@ class MicroWriter(Assembler):
         super().__init__()
         self.config = config
         self.layout = MicroLayout(config)
-        self.counters = dict(zip(COUNTERS, self.array("counter", len(COUNTERS)), strict=True))
+        counters = self.array("counter", len(COUNTERS))
+        self.counters: dict[str, Register] = dict(zip(COUNTERS, counters, strict=True))
         self.next = self.label()
         self.failed = self.label()
         self._opcodes = {opcode: self.label() for opcode in Opcode}

@@ -69,8 +69,9 @@ class MicroMemory(wiring.Component):
             self.beats.payload.eq(storage.o),
             self.host_data.payload.eq(storage.o),
         ]
-        if config.memory == "flash":
-            m.submodules.flash = flash = FlashReader(config)
+        flash = FlashReader(config) if config.memory == "flash" else None
+        if flash is not None:
+            m.submodules.flash = flash
             connect(m, flash.pins, flipped(self.pins))
             m.d.comb += [
                 flash.requests.p.beat.eq(beat),
@@ -95,7 +96,7 @@ class MicroMemory(wiring.Component):
                     ]
                     with m.If(~request.write.any()):
                         m.next = "ASK"
-                        if config.memory == "flash":
+                        if flash is not None:
                             with m.If(request_beyond):
                                 m.next = "ASK FLASH"
                 with m.Elif(self.host.valid):
@@ -108,7 +109,7 @@ class MicroMemory(wiring.Component):
                     ]
                     m.d.sync += [beat.eq(access.address[2:]), more.eq(0), for_host.eq(1)]
                     m.next = "ASK"
-                    if config.memory == "flash":
+                    if flash is not None:
                         with m.If(access_beyond & ~access.write):
                             m.next = "ASK FLASH"
             with m.State("ASK"):
@@ -121,7 +122,7 @@ class MicroMemory(wiring.Component):
                     m.next = "ASK"
                     with m.If(more == 0):
                         m.next = "IDLE"
-            if config.memory == "flash":
+            if flash is not None:
                 with m.State("ASK FLASH"):
                     m.d.comb += flash.requests.valid.eq(1)
                     with m.If(flash.requests.ready):

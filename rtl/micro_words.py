@@ -96,7 +96,7 @@ class Writer(IntEnum):
 class Register(NamedTuple):
     """A register of the processor."""
 
-    index: int
+    number: int
 
 
 class Condition(NamedTuple):
@@ -160,7 +160,7 @@ class Assembler:
         value &= 0xFFFFFFFF
         if value not in self._constants:
             self._constants[value] = Register(self._take())
-            self.initial[self._constants[value].index] = value
+            self.initial[self._constants[value].number] = value
         return self._constants[value]
 
     def _take(self) -> int:
@@ -174,11 +174,11 @@ class Assembler:
     def _word(self, op: Op, a: Register, b: Register | int, d: Register | int = 0) -> None:
         immediate = isinstance(b, int) and b in _IMMEDIATE
         if isinstance(b, int):
-            low = b & 0xFF if immediate else self.constant(b).index
+            low = b & 0xFF if immediate else self.constant(b).number
         else:
-            low = b.index
-        high = d.index if isinstance(d, Register) else d
-        self.words.append(op | a.index << 5 | low << 13 | high << 21 | immediate << 29)
+            low = b.number
+        high = d.number if isinstance(d, Register) else d
+        self.words.append(op | a.number << 5 | low << 13 | high << 21 | immediate << 29)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         op = Op.__members__.get(name.upper())
@@ -189,7 +189,7 @@ class Assembler:
     def set(self, d: Register, value: Register | int) -> None:
         """`d = value`."""
         if isinstance(value, int) and 0 <= value < 1 << 16:
-            self.words.append(Op.LDI | value << 5 | d.index << 21)
+            self.words.append(Op.LDI | value << 5 | d.number << 21)
         elif isinstance(value, int):
             self._word(Op.ADD, self.constant(value), 0, d)
         else:

@@ -15,15 +15,13 @@ from pathlib import Path
 from records import Measurement, main
 
 from celosia.compiler.program import Program
-from celosia.config import MachineConfig
 from celosia.errors import CelosiaError, CheckFailed
 
 sys.path.append(str(Path(__file__).parents[1] / "sim_tests"))
 
 from netlist_cores import CORES
 from netlist_machine import (
-    CONFIG,
-    MICRO,
+    MACHINES,
     NetlistBoard,
     digits,
     digits_program,
@@ -61,8 +59,9 @@ def _core(name: str, family: str) -> dict[str, object]:
     }
 
 
-def _machine(family: str, config: MachineConfig, name: str) -> dict[str, object]:
-    netlist = machine(family, config)
+def _machine(family: str) -> dict[str, object]:
+    config = MACHINES[family]
+    netlist = machine(family)
     examined = selftest_program(config)
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
         try:
@@ -71,7 +70,7 @@ def _machine(family: str, config: MachineConfig, name: str) -> dict[str, object]
             with NetlistBoard(netlist, digits_program(config), Path(folder) / "digits") as board:
                 right, more = digits(board, IMAGES)
         except CelosiaError as error:
-            return _wrong(f"netlist.{family}.{name}", error, netlist.cells)
+            return _wrong(f"netlist.{family}.machine", error, netlist.cells)
         faults = range(1, FAULTS + 1)
         caught = sum(_sees(netlist, examined, Path(folder), fault) for fault in faults)
     return {
@@ -126,19 +125,10 @@ MEASUREMENTS = [
             1,
             1,
             "equal",
-            CONFIG.name,
-            partial(_shown, partial(_machine, family, CONFIG, "machine")),
+            MACHINES[family].name,
+            partial(_shown, partial(_machine, family)),
         )
         for family in FAMILIES
-    ),
-    # The machine of an iCEBreaker, with its weights in the flash.
-    Measurement(
-        "netlist.ice40.micro",
-        1,
-        1,
-        "equal",
-        MICRO.name,
-        partial(_shown, partial(_machine, "ice40", MICRO, "micro")),
     ),
 ]
 

@@ -22,8 +22,7 @@ from celosia.runtime.serial_device import SerialDevice
 from celosia.runtime.serial_session import SerialSession
 
 __all__ = [
-    "CONFIG",
-    "MICRO",
+    "MACHINES",
     "NetlistBoard",
     "digits",
     "digits_program",
@@ -32,16 +31,16 @@ __all__ = [
     "selftest_program",
 ]
 
-#: The machines: with an array the smallest that all families have the cells for, and the one
-#: of an iCEBreaker.
-CONFIG, MICRO = PRESETS["tiny"], PRESETS["micro"]
+#: The machine of each family: one with an array, or what an iCE40 has room for, with its weights
+#: in a flash.
+MACHINES = {"ecp5": PRESETS["tiny"], "gowin": PRESETS["tiny"], "ice40": PRESETS["micro"]}
 #: Seconds that a board may take to answer, and cycles of a run; one that hangs is stopped.
 PATIENCE, LONGEST = 600.0, {"array": 200_000, "micro": 5_000_000}
 
 
-def machine(family: str, config: MachineConfig) -> Netlist:
-    """Make the netlist of a machine behind its serial bridge, or find it."""
-    return synthesise(BoardPins(config), FAMILIES[family], flat=True)
+def machine(family: str) -> Netlist:
+    """Make the netlist of a family's machine behind its serial bridge, or find it."""
+    return synthesise(BoardPins(MACHINES[family]), FAMILIES[family], flat=True)
 
 
 class NetlistBoard(Board):

@@ -251,7 +251,7 @@ def test_not_text(tmp_path):
 
 
 def test_no_such_configuration(tmp_path):
-    message = "^configuration 'tiney' is neither a preset .mini, .*, mixed. nor a TOML"
+    message = "^configuration 'tiney' is neither a preset .micro, .*, mixed. nor a TOML"
     with pytest.raises(ConfigError, match=message):
         load_config("tiney")
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):

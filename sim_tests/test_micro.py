@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from board import Board
 from harness import CACHE, simulate
 from micro_interpreter import Interpreter
@@ -17,6 +18,7 @@ from celosia.compiler import compile_model
 from celosia.compiler.checkpoint import load_model
 from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
+from celosia.cores.single_port import SinglePortMemory
 from celosia.errors import ConfigError
 from celosia.golden.machine import GoldenMachine
 from celosia.isa import (
@@ -29,6 +31,7 @@ from celosia.isa import (
     Space,
     assemble,
 )
+from celosia.platforms.ice40 import ICE40Cells
 from celosia.rtl.bridge import Operation
 from celosia.rtl.machine import machine
 from celosia.rtl.micro_layout import STRIP
@@ -313,6 +316,17 @@ def test_the_machine_of_a_configuration():
 def test_refusals(change, message):
     with pytest.raises(ConfigError, match=message):
         SMALL.replace(**change)
+
+
+def test_memories_in_large_blocks():
+    text = rtlil.convert(SinglePortMemory(3000), name="top", platform=ICE40Cells())
+    assert text.count("cell \\SB_SPRAM256KA ") == 2
+    with pytest.raises(ValueError, match="at most 16384 on an UltraPlus, not 16385"):
+        rtlil.convert(SinglePortMemory(16385), name="top", platform=ICE40Cells())
+    with pytest.raises(ValueError, match="must be at least 2, not 1"):
+        SinglePortMemory(1)
+    with pytest.raises(TypeError, match=r"must be an integer, not 2\.0"):
+        SinglePortMemory(2.0)
 
 
 def test_an_assembler_has_limits():
