@@ -16,7 +16,7 @@ __all__ = ["Columns"]
 class Columns(wiring.Component):
     """`sum_c = Σ_k x_k · strip_k,c` of a row of half-words, and single products.
 
-    A row takes a cycle for each element and eight more; an element is quantised by the row's
+    A row takes a cycle for each element and `latency` more; an element is quantised by the row's
     exponent, or taken as a byte without sign. The sums stay until the next row.
 
     Members
@@ -40,6 +40,9 @@ class Columns(wiring.Component):
     x, y, product : In(signed(16)), In(signed(16)), Out(signed(32))
         The product of these, `Multiplier.latency` cycles later, while no row is under way.
     """
+
+    #: Cycles from the last element that is asked for to the sums.
+    latency = 1 + 1 + Quantiser.latency + Multiplier.latency
 
     def __init__(self) -> None:
         super().__init__({

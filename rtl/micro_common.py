@@ -5,7 +5,7 @@ from celosia.isa import COUNTERS, OPCODES, Cause, Flag, Opcode, Unit
 from celosia.rtl.micro_layout import MicroLayout
 from celosia.rtl.micro_words import Assembler, Condition, Op, Reader, Register, Writer
 
-__all__ = ["MicroWriter", "eq", "ge", "geu", "lt", "ltu", "ne"]
+__all__ = ["MicroWriter", "eq", "ge", "lt", "ltu", "ne"]
 
 #: Beats of a burst, and bytes that none crosses a multiple of.
 _BURST, _BOUNDARY = 64, 4096
@@ -36,11 +36,6 @@ def ge(a: Register, b: Register | int) -> Condition:
 def ltu(a: Register, b: Register | int) -> Condition:
     """Return the condition `a < b` without signs."""
     return Condition(Op.BLTU, a, b)
-
-
-def geu(a: Register, b: Register | int) -> Condition:
-    """Return the condition `a >= b` without signs."""
-    return Condition(Op.BGEU, a, b)
 
 
 class MicroWriter(Assembler):

@@ -77,9 +77,8 @@ class MicroCore(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        layout = self.microprogram.layout
         m.submodules.columns = columns = Columns()
-        m.submodules.local = local = SinglePortMemory(layout.words)
+        m.submodules.local = local = SinglePortMemory(self.microprogram.layout.words)
         words = [*self.microprogram.words, *[0] * (WORDS - len(self.microprogram.words))]
         m.submodules.rom = rom = memory.Memory(shape=32, depth=WORDS, init=words)
         fetch = rom.read_port()
@@ -123,35 +122,12 @@ class MicroCore(wiring.Component):
         with m.If(step):
             m.d.sync += place.eq(fetch.addr)
 
-        # The local memory: of the columns while a row is under way, of the host between runs.
-        half = total[:15]
-        selected = Signal(reset_less=True)
-        stores = Signal()
-        loads = Signal()
-        m.d.comb += [
-            columns.word.eq(local.o),
-            local.i.eq(Mux(op == Op.STW, b, Cat(b[:16], b[:16]))),
-        ]
-        with m.If(columns.read):
-            m.d.comb += [local.enable.eq(1), local.address.eq(columns.half[1:])]
-        with m.Elif(self.argument.valid):
-            m.d.comb += [
-                local.enable.eq(1),
-                local.address.eq(layout.arguments // 2 + self.argument.register),
-                local.write.eq(-1),
-                local.i.eq(self.argument.value),
-            ]
-        with m.Else():
-            m.d.comb += [
-                local.enable.eq(loads | stores),
-                local.address.eq(Mux(loads, half[1:], a[1:15])),
-                local.write.eq(
-                    Mux(stores, Mux(op == Op.STW, 0b1111, Mux(a[0], 0b1100, 0b0011)), 0)
-                ),
-            ]
+        loads, stores = Signal(), Signal()
+        selected = Signal(reset_less=True)  # the half of a word that is loaded
+        self._local(m, local, columns, op, a, b, Mux(loads, total[:15], a[:15]), loads, stores)
 
         strobe = Signal(4, reset_less=True)
-        offset = Signal(9, reset_less=True)
+        offset = Signal.like(columns.offset, reset_less=True)
         mode = Signal(5, reset_less=True)
         cycles = Signal(32, reset_less=True)
         runs = Signal()
@@ -174,22 +150,7 @@ class MicroCore(wiring.Component):
             self.fault_address.eq(a),
         ]
 
-        # What a port shows.
-        shown = Signal(32)
-        with m.Switch(word[13:17]):
-            with m.Case(Reader.BEAT):
-                m.d.comb += shown.eq(self.beats.payload)
-            with m.Case(Reader.PROGRAM):
-                m.d.comb += shown.eq(self.program)
-            with m.Case(Reader.WINDOW_BASE):
-                m.d.comb += shown.eq(self.window_base)
-            with m.Case(Reader.WINDOW_SIZE):
-                m.d.comb += shown.eq(self.window_size)
-            with m.Case(Reader.CYCLES):
-                m.d.comb += shown.eq(cycles)
-            for column in range(LANES):
-                with m.Case(Reader.SUM + column):
-                    m.d.comb += shown.eq(columns.sums[column])
+        shown = self._shown(m, word[13:17], columns, cycles)
 
         # What a word does: fetched, its registers are read; executed; and for some a third step.
         # As it ends, the registers have time for the host.
@@ -248,7 +209,7 @@ class MicroCore(wiring.Component):
                         m.next = "MULTIPLY"
                     with m.Case(Op.LDH, Op.LDW):
                         m.d.comb += [step.eq(0), loads.eq(1)]
-                        m.d.sync += selected.eq(half[0])
+                        m.d.sync += selected.eq(total[0])
                         m.next = "LOADED"
                     with m.Case(Op.STH, Op.STW):
                         m.d.comb += stores.eq(1)
@@ -321,6 +282,58 @@ class MicroCore(wiring.Component):
         with m.If(looks):
             m.d.comb += ports[0][1].en.eq(1)
         return m
+
+    def _local(
+        self,
+        m: Module,
+        local: SinglePortMemory,
+        columns: Columns,
+        op: Value,
+        a: Value,
+        b: Value,
+        half: Value,
+        loads: Value,
+        stores: Value,
+    ) -> None:
+        """Let columns, host and words use the local memory: never two of them at a time."""
+        arguments = self.microprogram.layout.arguments // 2
+        half_mask = Mux(a[0], 0b1100, 0b0011)
+        m.d.comb += [
+            columns.word.eq(local.o),
+            local.i.eq(Mux(op == Op.STW, b, Cat(b[:16], b[:16]))),
+        ]
+        with m.If(columns.read):
+            m.d.comb += [local.enable.eq(1), local.address.eq(columns.half[1:])]
+        with m.Elif(self.argument.valid):
+            m.d.comb += [
+                local.enable.eq(1),
+                local.address.eq(arguments + self.argument.register),
+                local.write.eq(-1),
+                local.i.eq(self.argument.value),
+            ]
+        with m.Else():
+            m.d.comb += [
+                local.enable.eq(loads | stores),
+                local.address.eq(half[1:]),
+                local.write.eq(Mux(stores, Mux(op == Op.STW, 0b1111, half_mask), 0)),
+            ]
+
+    def _shown(self, m: Module, port: Value, columns: Columns, cycles: Value) -> Signal:
+        """Return what a port shows."""
+        shown = Signal(32)
+        values = {
+            Reader.BEAT: self.beats.payload,
+            Reader.PROGRAM: self.program,
+            Reader.WINDOW_BASE: self.window_base,
+            Reader.WINDOW_SIZE: self.window_size,
+            Reader.CYCLES: cycles,
+            **{Reader.SUM + column: columns.sums[column] for column in range(LANES)},
+        }
+        with m.Switch(port):
+            for number, value in values.items():
+                with m.Case(number):
+                    m.d.comb += shown.eq(value)
+        return shown
 
     def _sum(
         self, m: Module, op: Value, a: Value, b: Value, rounds: Value, shifted: Value

@@ -29,9 +29,12 @@ from celosia.cores.quantise import Quantiser
 from celosia.cores.requant import Requantiser
 from celosia.cores.row_functions import RowFunctions
 from celosia.cores.serial import SerialDivider, SerialMultiplier, SerialSquareRoot
+from celosia.cores.single_port import SinglePortMemory
 from celosia.cores.softmax import StreamingSoftmax
 from celosia.cores.systolic import SystolicArray
 from celosia.rtl.memory_reader import MemoryReader
+from celosia.rtl.micro_columns import Columns
+from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.on_chip import OnChipMemory
 from celosia.rtl.scratchpad import Scratchpad
 
@@ -130,6 +133,10 @@ CORES = {
             )
         ],
     ),
+    "single_port": Core(
+        lambda: SinglePortMemory(5000), lambda dut: [("tb_single_port", {"DEPTH": dut.depth})]
+    ),
+    "columns": Core(Columns, _with_latency("tb_columns", STRIP=STRIP)),
     "on_chip": Core(lambda: OnChipMemory(ON_CHIP), lambda dut: [("tb_on_chip", _of(ON_CHIP))]),
     "memory_reader": Core(
         lambda: MemoryReader(READER, [64, 16], [0, 8]),

@@ -101,7 +101,7 @@ def test_nan_is_named(here, capsys):
 
 def test_an_unknown_preset_is_refused(here, capsys):
     line = "generate -c huge -o P"
-    refuse(capsys, here, line, r"'huge' is neither a preset \(mini.*\) nor a TOML file")
+    refuse(capsys, here, line, r"'huge' is neither a preset \(micro.*\) nor a TOML file")
 
 
 def test_an_unknown_board_is_refused(here, capsys):

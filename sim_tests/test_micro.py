@@ -34,6 +34,7 @@ from celosia.isa import (
 from celosia.platforms.ice40 import ICE40Cells
 from celosia.rtl.bridge import Operation
 from celosia.rtl.machine import machine
+from celosia.rtl.micro_columns import Columns
 from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
 from celosia.rtl.micro_words import WORDS, Assembler
@@ -316,6 +317,14 @@ def test_the_machine_of_a_configuration():
 def test_refusals(change, message):
     with pytest.raises(ConfigError, match=message):
         SMALL.replace(**change)
+
+
+def test_the_columns(tmp_path):
+    assert simulate(Columns(), "tb_columns", tmp_path, STRIP=STRIP, LATENCY=Columns.latency) == 1
+
+
+def test_the_memory_with_one_port(tmp_path):
+    assert simulate(SinglePortMemory(3000), "tb_single_port", tmp_path, DEPTH=3000) == 2
 
 
 def test_memories_in_large_blocks():
