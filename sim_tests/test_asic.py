@@ -124,7 +124,7 @@ def test_a_macro_says_what_it_is():
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("celosia.rtl.top.Accelerator", lambda config: StandIn())
+    monkeypatch.setattr("celosia.rtl.machine.machine", lambda config: StandIn())
     line = f"synthesize -c tiny --asic --liberty {LIBERTY} --period 10 --json r.json"
     assert app.run(line.split()) == 0
     record = json.loads((tmp_path / "r.json").read_text())

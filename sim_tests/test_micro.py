@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from amaranth.back import rtlil
 from board import Board
-from harness import CACHE, simulate
+from harness import simulate
 from micro_interpreter import Interpreter
 from random_programs import SIZE, random_arguments, random_image
 from test_machine import HALT, OUTSIDE, load, with_program
 
-from celosia import generate
 from celosia.cli.profile import profile_program
 from celosia.compiler import compile_model
 from celosia.compiler.checkpoint import load_model
@@ -39,13 +38,11 @@ from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
 from celosia.rtl.micro_words import WORDS, Assembler
 from celosia.rtl.top import Accelerator
-from celosia.runtime.compare import compare
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
 from celosia.runtime.link_requests import Request
 from celosia.runtime.lockstep import LockstepSession
 from celosia.runtime.serial_device import SerialDevice
-from celosia.runtime.sim_device import SimDevice
 
 MICRO = PRESETS["micro"]
 SMALL = MICRO.replace(
@@ -261,22 +258,6 @@ def test_a_head_that_the_strip_does_not_hold_is_a_fault(program):
     assert found == (Cause.ILLEGAL_INSTRUCTION, 64)
 
 
-def test_a_model_runs_from_flash():
-    digits = compile_model(load_model("digits_vit"), MICRO)
-    image = np.random.default_rng(2).integers(0, 17, (8, 8)).astype(np.float32)
-    inputs = [prepare(digits, image)]
-    path = generate.elaborate(MICRO, cache=CACHE / "generated").path
-    with SimDevice(MICRO, path, CACHE).open(digits) as session:
-        batch = session.run_all(inputs)
-    found = compare(digits, GoldenDevice(MICRO).run(digits, inputs), batch)
-    assert found.mismatches == 0, "\n".join(map(str, found.differences[:8]))
-    counters = batch.runs[0].counters
-    busy = sum(counters[f"{unit}_busy"] for unit in ("load", "matrix", "vector", "store"))
-    assert 0.9 * counters["cycles"] < busy < counters["cycles"]
-    with pytest.raises(ConfigError, match="no timeline"):
-        profile_program(digits)
-
-
 def test_a_board_through_its_line(tmp_path):
     """A host polls while weights come slowly, from the flash: nothing but counters is shown."""
     digits = compile_model(load_model("digits_vit"), MICRO)
@@ -288,13 +269,21 @@ def test_a_board_through_its_line(tmp_path):
         SerialDevice(MICRO, board.port, timeout=60).open(digits) as session,
     ):
         both = LockstepSession(digits, GoldenDevice(MICRO).open(digits), session)
-        both.run(prepare(digits, image))
+        counters = both.run(prepare(digits, image)).counters
         assert both.compare_memory().mismatches == 0
+        busy = sum(counters[f"{unit}_busy"] for unit in ("load", "matrix", "vector", "store"))
+        assert 0.9 * counters["cycles"] < busy < counters["cycles"]
         session._set({"control": 1})
         for _ in range(40):
             first, passed, second = session._link.exchange(polled)
             assert first == second == bytes(12)
         assert int.from_bytes(passed, "little") > 20_000
+
+
+def test_no_profile():
+    digits = compile_model(load_model("digits_vit"), MICRO)
+    with pytest.raises(ConfigError, match="no timeline"):
+        profile_program(digits)
 
 
 def test_the_machine_of_a_configuration():

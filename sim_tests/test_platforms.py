@@ -245,7 +245,7 @@ def test_critical_path(built):
 
 def test_report_of_a_board(built, monkeypatch, tmp_path):
     cache = built[2]
-    monkeypatch.setattr("celosia.rtl.top.Accelerator", lambda config: StandIn())
+    monkeypatch.setattr("celosia.rtl.machine.machine", lambda config: StandIn())
     arguments = (TINY, "ulx3s-45f", tmp_path / "out")
     second = synthesize_board(*arguments, cache=cache, first_seed=2)
     result = synthesize_board(*arguments, cache=cache, report=tmp_path / "report.json", seeds=2)
