@@ -26,6 +26,8 @@ async def reads_beside_a_run(dut):
     # Answered as soon as all memory has been cleared.
     assert (await host.registers.read(MEMORY_WINDOW, 64)).data == bytes(64)
     await host.fill(memory.tobytes())
+    # What is written beyond the end is lost.
+    await host.registers.write(MEMORY_WINDOW + CONFIG.on_chip_bytes, b"lost")
     await host.write("window_size", len(memory))
     for register, value in enumerate(ARGUMENTS[0]):
         await host.write(f"argument{register}", value)
