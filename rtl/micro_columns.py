@@ -25,7 +25,7 @@ class Columns(wiring.Component):
         Begin a row.
     address, count : In(15), In(16)
         Half-word at which it begins, and its elements, at least 1.
-    offset, exponent, raw : In(9), In(4), In(1)
+    offset, exponent, raw : In(8), In(4), In(1)
         Input of the strip that the first of them belongs to; how elements become bytes.
     busy : Out(1)
         A row is under way.
@@ -33,7 +33,7 @@ class Columns(wiring.Component):
         Read this half-word of the local memory.
     word : In(32)
         The word with it, in the next cycle.
-    write, place, byte : In(1), In(11), In(8)
+    write, place, byte : In(1), In(10), In(8)
         Write a byte of the strip: input · 4 + column.
     sums : Out(4 · signed(32))
         The sums.

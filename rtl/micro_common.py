@@ -123,6 +123,13 @@ class MicroWriter(Assembler):
         self.xor(sign, sign, value)
         self.or_(bits, bits, sign)
 
+    def end_row(self, slot: Register, fresh: Register | int) -> None:
+        """Keep the exponent of the row in `bits` at `slot`, and go on to the next slot."""
+        self.set(self.register("place"), slot)
+        self.set(self.register("fresh"), fresh)
+        self.call("exponent")
+        self.add(slot, slot, 1)
+
     # Routines.
 
     def write_routines(self) -> None:
@@ -136,7 +143,7 @@ class MicroWriter(Assembler):
     def _write_check(self) -> None:
         """`check`: fail unless `size` bytes at `address` are there; below `limit` in memory.
 
-        Leaves `place`, the address in memory.
+        Leaves `physical`, the address in memory.
         """
         address, size, limit, end, physical = self.registers(
             "address", "size", "limit", "end", "physical"

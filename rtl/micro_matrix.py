@@ -32,16 +32,15 @@ def scale_sum(w: MicroWriter, place: Register, offset: int, multiplier: Register
 
 def write_matmul(w: MicroWriter) -> None:
     """Write MATMUL: for each four channels, their weights once, then all rows."""
-    m, n, x_slot, w_slot, r_shift, y_slot, at = (
+    for name in ("m", "n", "x_slot", "w_slot", "r_shift", "y_slot", "w_address"):
         w.operand(Opcode.MATMUL, name)
-        for name in ("m", "n", "x_slot", "w_slot", "r_shift", "y_slot", "w_address")
-    )
-    x_base, x_stride, w_base, w_stride, y_base, y_stride, r_base, r_stride, p_base = (
+    for name in ("x_base", "x_stride", "w_base", "w_stride", "y_base", "y_stride"):
         w.operand(Opcode.MATMUL, name, scale=4)
-        for name in (
-            *("x_base", "x_stride", "w_base", "w_stride", "y_base", "y_stride"),
-            *("r_base", "r_stride", "p_base"),
-        )
+    for name in ("r_base", "r_stride", "p_base"):
+        w.operand(Opcode.MATMUL, name, scale=4)
+    n, x_slot, w_slot, r_shift, y_slot, at, w_base, w_stride, p_base = w.registers(
+        *("i n", "i x_slot", "i w_slot", "i r_shift", "i y_slot", "i w_address"),
+        *("i w_base", "i w_stride", "i p_base"),
     )
     k_tiles = w.operand(Opcode.MATMUL, "k_tiles")
     address, limit, fresh, channel, most = w.registers(
@@ -63,16 +62,36 @@ def write_matmul(w: MicroWriter) -> None:
 
     # The strip takes a part of the inputs at a time.
     tiles, part, left_tiles, skipped = w.registers("tiles", "part", "left tiles", "skipped")
-    next_tile, next_part = w.label(), w.label()
-    w.place(next_tile)
-    w.set(left_tiles, k_tiles)
-    w.set(skipped, 0)
-    w.place(next_part)
-    w.set(tiles, left_tiles)
-    w.min(tiles, tiles, STRIP // LANES)
-    w.sub(left_tiles, left_tiles, tiles)
-    w.doubled_into(part, tiles, 2)
-    _fill_strip(w, n, w_base, w_stride, w_slot)
+    with w.repeated(lt(channel, n)):
+        w.set(left_tiles, k_tiles)
+        w.set(skipped, 0)
+        with w.repeated(ge(left_tiles, 1)):
+            w.set(tiles, left_tiles)
+            w.min(tiles, tiles, STRIP // LANES)
+            w.sub(left_tiles, left_tiles, tiles)
+            w.doubled_into(part, tiles, 2)
+            _fill_strip(w, n, w_base, w_stride, w_slot)
+            _multiply_rows(w, n, r_shift)
+            w.add(skipped, skipped, part)
+        w.set(fresh, 0)
+        w.add(channel, channel, LANES)
+        for _ in range(LANES):
+            w.add(w_base, w_base, w_stride)
+        w.add(w_slot, w_slot, LANES)
+        with w.when(w.has(Flag.ROW_PARAMETERS).inverse()):
+            w.add(p_base, p_base, 4 * LANES)
+    w.account(Unit.MATRIX)
+
+
+def _multiply_rows(w: MicroWriter, n: Register, r_shift: Register) -> None:
+    """Multiply all rows with the strip: add to sums kept before, and keep or finish them."""
+    m, x_base, x_stride, x_slot, y_base, y_stride, y_slot, r_base, r_stride, p_base = w.registers(
+        *("i m", "i x_base", "i x_stride", "i x_slot", "i y_base", "i y_stride", "i y_slot"),
+        *("i r_base", "i r_stride", "i p_base"),
+    )
+    channel, part, tiles, left_tiles, skipped = w.registers(
+        "channel", "part", "tiles", "left tiles", "skipped"
+    )
     row, x_at, y_at, r_at, p_at, x_exponent, y_exponent, sums, exponent = w.registers(
         *("row", "x at", "y at", "r at", "p at", "x exponent at", "y exponent at", "sums"),
         "exponent",
@@ -107,17 +126,6 @@ def write_matmul(w: MicroWriter) -> None:
         w.add(y_exponent, y_exponent, 1)
         w.add(sums, sums, 2 * LANES)
         w.add(w.counters["mac_rows"], w.counters["mac_rows"], tiles)
-    w.add(skipped, skipped, part)
-    w.branch(ge(left_tiles, 1), next_part)
-    w.set(fresh, 0)
-    w.add(channel, channel, LANES)
-    for _ in range(LANES):
-        w.add(w_base, w_base, w_stride)
-    w.add(w_slot, w_slot, LANES)
-    with w.when(w.has(Flag.ROW_PARAMETERS).inverse()):
-        w.add(p_base, p_base, 4 * LANES)
-    w.branch(lt(channel, n), next_tile)
-    w.account(Unit.MATRIX)
 
 
 def _fill_strip(
@@ -134,22 +142,20 @@ def _fill_strip(
     w.set(place, w.layout.keys)
     w.set(index, channel)
     w.set(lane, 0)
-    start = w.label()
-    w.place(start)
-    w.set(exponent, 0)
-    with w.when(lt(index, n)):
-        w.ldh(exponent, slot, 0)
-        w.set(source, first)
-        w.set(to, lane)
-        w.set(count, part)
-        fill_row(w, source, exponent, to)
-    w.store(place, exponent)
-    w.add(first, first, w_stride)
-    w.add(slot, slot, 1)
-    w.add(place, place, 1)
-    w.add(index, index, 1)
-    w.add(lane, lane, 1)
-    w.branch(lt(lane, LANES), start)
+    with w.repeated(lt(lane, LANES)):
+        w.set(exponent, 0)
+        with w.when(lt(index, n)):
+            w.ldh(exponent, slot, 0)
+            w.set(source, first)
+            w.set(to, lane)
+            w.set(count, part)
+            fill_row(w, source, exponent, to)
+        w.store(place, exponent)
+        w.add(first, first, w_stride)
+        w.add(slot, slot, 1)
+        w.add(place, place, 1)
+        w.add(index, index, 1)
+        w.add(lane, lane, 1)
     w.goto(done)
 
     # A tile has four inputs of one channel after those of the other.

@@ -60,7 +60,7 @@ def write_load(w: MicroWriter) -> None:
             w.place(other)
             _bytes(w, to)
             w.place(done)
-        _end_row(w, slot)
+        w.end_row(slot, 1)
         w.add(base, base, stride)
         w.add(at, at, pitch)
     w.account(Unit.LOAD)
@@ -88,14 +88,6 @@ def _bytes(w: MicroWriter, to: Register) -> None:
         w.magnitude(value)
         w.shr(beat, beat, 8)
         w.add(to, to, 1)
-
-
-def _end_row(w: MicroWriter, slot: Register) -> None:
-    place, fresh = w.registers("place", "fresh")
-    w.set(place, slot)
-    w.set(fresh, 1)
-    w.call("exponent")
-    w.add(slot, slot, 1)
 
 
 def write_store(w: MicroWriter) -> None:

@@ -23,18 +23,10 @@ def write_norm(w: MicroWriter) -> None:
         _sums(w, n, x_base)
         _row_scale(w, n, epsilon)
         _normalise(w, n, words, x_base, y_base, gamma, beta, shift)
-        _end_row(w, y_slot, 1)
+        w.end_row(y_slot, 1)
         w.add(x_base, x_base, x_stride)
         w.add(y_base, y_base, y_stride)
     w.account(Unit.VECTOR)
-
-
-def _end_row(w: MicroWriter, y_slot: Register, fresh: Register | int) -> None:
-    place, new = w.registers("place", "fresh")
-    w.set(place, y_slot)
-    w.set(new, fresh)
-    w.call("exponent")
-    w.add(y_slot, y_slot, 1)
 
 
 def _sums(w: MicroWriter, n: Register, x_base: Register) -> None:
@@ -147,10 +139,9 @@ def _row_scale(w: MicroWriter, n: Register, epsilon: Register) -> None:
     # The gain, n over it.
     w.set(size, 32)
     w.set(dividend, n)
-    w.place(again := w.label())
-    w.add(dividend, dividend, dividend)
-    w.add(size, size, -1)
-    w.branch(ge(dividend, 0), again)
+    with w.repeated(ge(dividend, 0)):
+        w.add(dividend, dividend, dividend)
+        w.add(size, size, -1)
     w.set(divisor, root)
     w.set(quotient, 0)
     w.set(remainder, 0)
@@ -321,7 +312,7 @@ def write_multiply(w: MicroWriter) -> None:
                 w.add(to, to, 1)
             w.add(at, at, 2)
             w.add(factor, factor, 2)
-        _end_row(w, y_slot, kept)
+        w.end_row(y_slot, kept)
         w.add(x_base, x_base, x_stride)
         w.add(w_base, w_base, w_stride)
         w.add(y_base, y_base, y_stride)
@@ -373,7 +364,7 @@ def write_argmax(w: MicroWriter) -> None:
         for lane in range(3):
             w.ldh(value, y_base, lane)
             w.magnitude(value)
-        _end_row(w, y_slot, 1)
+        w.end_row(y_slot, 1)
         w.add(x_base, x_base, x_stride)
         w.add(y_base, y_base, y_stride)
     w.account(Unit.VECTOR)

@@ -252,6 +252,14 @@ class Assembler:
         self.repeat(counter, start)
 
     @contextmanager
+    def repeated(self, condition: Condition) -> Iterator[None]:
+        """Do what is written inside, at least once, as long as a condition holds at its end."""
+        start = self.label()
+        self.place(start)
+        yield
+        self.branch(condition, start)
+
+    @contextmanager
     def routine(self, name: str) -> Iterator[None]:
         """Write a routine, to be called by its name; it may not call itself."""
         self.place(self._routine(name))

@@ -37,7 +37,6 @@ from celosia.rtl.micro_columns import Columns
 from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
 from celosia.rtl.micro_words import WORDS, Assembler
-from celosia.rtl.top import Accelerator
 from celosia.runtime.golden_device import GoldenDevice
 from celosia.runtime.host import prepare
 from celosia.runtime.link_requests import Request
@@ -286,10 +285,9 @@ def test_no_profile():
         profile_program(digits)
 
 
-def test_the_machine_of_a_configuration():
-    assert isinstance(machine(PRESETS["mini"]), Accelerator)
+def test_configurations():
     with pytest.raises(ConfigError, match=r"32768 half-words .* make scratchpad_words smaller$"):
-        machine(SMALL.replace(scratchpad_words=8192))
+        microprogram(SMALL.replace(scratchpad_words=8192))
     assert SMALL.digest() == SMALL.replace(engine="array").digest()
 
 
