@@ -34,11 +34,13 @@ def check_fit(config: MachineConfig, board: Any) -> None:
         return
     needed = " and ".join(f"{n:,} {resource_name(name)}" for name, n in missing.items())
     there = " and ".join(f"{getattr(board, name):,}" for name in missing)
-    presets = [preset.name for preset in presets_for(board)]
-    if is_too_small(board) and presets:
-        advice = f"the preset {presets[0]} fits"
-    elif is_too_small(board):
-        advice = "even the smallest machine does; `--core systolic` builds an array alone"
+    if is_too_small(board):
+        presets = presets_for(board)
+        advice = (
+            f"the preset {presets[0].name} fits"
+            if presets
+            else "even the smallest machine does; `--core systolic` builds an array alone"
+        )
     elif changes := cure(config, board):
         advice = "set " + " and ".join(f"{name} to {value}" for name, value in changes.items())
     else:

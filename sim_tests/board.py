@@ -14,6 +14,7 @@ from celosia.rtl.bridge import UARTBridge
 from celosia.rtl.flash import FlashPins
 from celosia.rtl.machine import machine
 from celosia.runtime.flash_model import model_parameters
+from celosia.runtime.sim_device import parameter_list
 from celosia.runtime.verilator import run_simulation
 
 __all__ = ["Board", "BoardPins", "flash_values"]
@@ -46,8 +47,7 @@ def flash_values(config) -> str:
     """Return the parameters of the model of a machine's flash, as Verilog; none without one."""
     if config.memory != "flash":
         return ""
-    values = model_parameters(config.flash, config.flash_offset)
-    return ", ".join(f".{name}({value})" for name, value in values.items())
+    return parameter_list(model_parameters(config.flash, config.flash_offset))
 
 
 class Board:

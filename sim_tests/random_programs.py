@@ -9,7 +9,7 @@ from celosia.compiler.dependencies import insert_tokens
 from celosia.config import MachineConfig
 from celosia.isa import ARGUMENTS, OPCODES, Flag, Instruction, Opcode, Space, assemble
 
-__all__ = ["SIZE", "random_arguments", "random_image"]
+__all__ = ["SIZE", "put_program", "random_arguments", "random_image"]
 
 #: Bytes of the window; where programs find their data and put their results.
 SIZE = 1 << 15
@@ -281,6 +281,15 @@ def add_arguments(
         value = operands.get(f.name, 0) - arguments[register]
         operands[f.name] = (value - f.low) % (1 << f.width) + f.low
     return replace(ins, operands=operands, adds=tuple(adds))
+
+
+def put_program(
+    image: np.ndarray, config: MachineConfig, program: Sequence[Instruction], *, most: int = ROWS
+) -> None:
+    """Write a program at the beginning of an image, with tokens; `most` is its room in bytes."""
+    code = assemble(insert_tokens(list(program), config))
+    assert len(code) <= most
+    image[: len(code)] = np.frombuffer(code, np.uint8)
 
 
 def random_image(

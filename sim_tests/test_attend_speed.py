@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from random_programs import put_program
 from test_machine import SQUARE, run
 
-from celosia.compiler.dependencies import insert_tokens
-from celosia.isa import Flag, Instruction, Opcode, assemble
+from celosia.isa import Flag, Instruction, Opcode
 
 CONFIG = SQUARE.replace(
     rows=8, columns=8, attention_rows=64, accumulator_rows=512, scratchpad_words=4096
@@ -47,10 +47,8 @@ def image(attentions, count):
             }  # fmt: skip
             program.append(Instruction(Opcode.ATTEND, operands, flags))
             first += keys
-    code = assemble(insert_tokens([*program, Instruction(Opcode.HALT)], CONFIG))
-    assert len(code) <= DATA
     memory = np.random.default_rng(1).integers(0, 256, 1 << 15).astype(np.uint8)
-    memory[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(memory, CONFIG, [*program, Instruction(Opcode.HALT)], most=DATA)
     return memory
 
 

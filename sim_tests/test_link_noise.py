@@ -7,14 +7,12 @@ import pytest
 from harness import CACHE, emit
 from ledger import LedgerOnLine
 
-from celosia.runtime import verilator
+from celosia.runtime.sim_device import HARNESS
 from celosia.runtime.verilator import build_simulation, run_simulation
 
 __all__ = ["line_simulation", "through_noise"]
 
 TOP = Path(__file__).with_name("serial_top.v")
-#: Where the models of memories are.
-MODELS = Path(verilator.__file__).with_name("sim")
 
 
 def line_simulation(dut, divisor, build, **options):
@@ -28,7 +26,7 @@ def netlist_on_line(sources, divisor, build, *, flash="", **options):
     defines = f"`define DIVISOR {divisor}\n"
     if flash:
         defines += f"`define FLASH {flash}\n"
-        sources = [*sources, MODELS / "sim_flash.v"]
+        sources = [*sources, HARNESS / "sim_flash.v"]
     top.write_text(defines + TOP.read_text())
     return build_simulation(top, "serial_top", CACHE, extra_sources=sources, timing=True, **options)
 

@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 from harness import simulate
-from random_programs import SIZE, random_arguments, random_image
+from random_programs import SIZE, put_program, random_arguments, random_image
 
-from celosia.compiler.dependencies import insert_tokens
 from celosia.compiler.layout import parameter_bytes
 from celosia.config import PRESETS
 from celosia.isa import ARGUMENTS, Flag, Instruction, Opcode, Space, Unit, assemble
-from celosia.rtl.top import Accelerator
+from celosia.rtl.machine import machine
 
 SQUARE = PRESETS["tiny"].replace(memory="axi4", on_chip_bytes=0, scratchpad_words=512)
 CONFIGS = {
@@ -32,14 +31,14 @@ STALLS = {"square": [0.0, 0.5], "tall": [0.3], "wide": [0.0], "chip": [0.0]}
 STALLS |= {"packed": [0.0], "sparse": [0.0, 0.4], "parts": [0.2], "chosen": [0.0]}
 
 
-def run(config, images, build, stalls=(0.0,), arguments=None, **env):
+def run(config, images, build, stalls=(0.0,), arguments=None, bench="tb_machine", **env):
     np.save(build / "images.npy", np.stack(images))
     if arguments is None:
         arguments = np.zeros((len(images), ARGUMENTS), np.int64)
     np.save(build / "arguments.npy", arguments)
     return simulate(
-        Accelerator(config),
-        "tb_machine",
+        machine(config),
+        bench,
         build,
         CONFIG=json.dumps(config.to_dict()),
         IMAGES=build / "images.npy",
@@ -95,8 +94,7 @@ def test_values_are_loaded_again_behind_a_run(tmp_path):
     result = {"address": 0x2000, "pitch": 128, "rows": m, "words": 16, "base": 256, "stride": 16}
     program.append(Instruction(Opcode.STORE, result))
     image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
-    code = assemble(insert_tokens([*program, HALT], config))
-    image[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(image, config, [*program, HALT])
     assert run(config, [image], tmp_path) == 1
 
 
@@ -136,8 +134,7 @@ def test_scores_wait_for_products(tmp_path):
     ones = np.ones(lanes)
     entries = parameter_bytes(20000 * ones, 30 * ones, 0 * ones).view(np.uint8)
     image[0x1600 : 0x1600 + len(entries)] = entries
-    code = assemble(insert_tokens([*program, HALT], config))
-    image[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(image, config, [*program, HALT])
     assert run(config, [image], tmp_path) == 1
 
 
@@ -196,8 +193,7 @@ def test_scales_wait_for_room(tmp_path):
     image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
     parameters = np.tile(np.array([1 << 14, 20, 0, 0], "<u2"), 16).view(np.uint8)
     image[0x1C00 : 0x1C00 + len(parameters)] = parameters
-    code = assemble(insert_tokens(program, config))
-    image[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(image, config, program)
     assert run(config, [image], tmp_path) == 1
 
 

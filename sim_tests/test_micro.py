@@ -1,21 +1,18 @@
 # amaranth: UnusedElaboratable=no
 """The microprogrammed machine against the golden one: its program alone, and in hardware."""
 
-import json
-
 import numpy as np
 import pytest
 from amaranth.back import rtlil
 from board import Board
 from harness import simulate
 from micro_interpreter import Interpreter
-from random_programs import SIZE, random_arguments, random_image
-from test_machine import HALT, OUTSIDE, load, with_program
+from random_programs import SIZE, put_program, random_arguments, random_image
+from test_machine import HALT, OUTSIDE, load, run, with_program
 
 from celosia.cli.profile import profile_program
 from celosia.compiler import compile_model
 from celosia.compiler.checkpoint import load_model
-from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
 from celosia.cores.single_port import SinglePortMemory
 from celosia.errors import ConfigError
@@ -28,11 +25,9 @@ from celosia.isa import (
     Instruction,
     Opcode,
     Space,
-    assemble,
 )
 from celosia.platforms.ice40 import ICE40Cells
 from celosia.rtl.bridge import Operation
-from celosia.rtl.machine import machine
 from celosia.rtl.micro_columns import Columns
 from celosia.rtl.micro_layout import STRIP
 from celosia.rtl.micro_program import microprogram
@@ -49,24 +44,6 @@ SMALL = MICRO.replace(
 )
 #: Milliseconds of 100,000 cycles each: clearing all memory, and a program.
 PATIENCE = 40
-
-
-def run(images, build, arguments=None, bench="tb_machine", **env):
-    np.save(build / "images.npy", np.stack(images))
-    if arguments is None:
-        arguments = np.zeros((len(images), ARGUMENTS), np.int64)
-    np.save(build / "arguments.npy", arguments)
-    return simulate(
-        machine(SMALL),
-        bench,
-        build,
-        CONFIG=json.dumps(SMALL.to_dict()),
-        IMAGES=build / "images.npy",
-        ARGUMENTS=build / "arguments.npy",
-        STALLS="[0.0]",
-        PATIENCE=PATIENCE,
-        **env,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +86,15 @@ def test_the_microprogram_does_what_instructions_say(program, first):
 def test_random_programs(tmp_path):
     arguments = [random_arguments(seed) for seed in range(3)]
     images = [random_image(SMALL, seed, arguments=values) for seed, values in enumerate(arguments)]
-    assert run(images, tmp_path, arguments) == 1
+    assert run(SMALL, images, tmp_path, arguments=arguments, PATIENCE=PATIENCE) == 1
 
 
 def test_the_host_looks_while_the_machine_works(tmp_path):
     arguments = [random_arguments(5)]
     images = [random_image(SMALL, 5, 6, arguments=arguments[0])]
-    assert run(images, tmp_path, arguments, bench="tb_micro") == 1
+    assert (
+        run(SMALL, images, tmp_path, arguments=arguments, bench="tb_micro", PATIENCE=PATIENCE) == 1
+    )
 
 
 def test_faults(tmp_path):
@@ -128,7 +107,7 @@ def test_faults(tmp_path):
         HALT,
     )
     images = [*OUTSIDE.values(), beyond, random_image(SMALL, 3, 3)]
-    assert run(images, tmp_path) == 1
+    assert run(SMALL, images, tmp_path, PATIENCE=PATIENCE) == 1
 
 
 def wide_product(flags: Flag, weights: dict[str, int]) -> np.ndarray:
@@ -158,8 +137,7 @@ def wide_product(flags: Flag, weights: dict[str, int]) -> np.ndarray:
     image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
     parameters = np.tile(np.array([1 << 14, 22, 5, 0], "<u2"), 16).view(np.uint8)
     image[0x7800 : 0x7800 + len(parameters)] = parameters
-    code = assemble(insert_tokens(program, SMALL))
-    image[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(image, SMALL, program)
     return image
 
 
@@ -185,8 +163,7 @@ def test_the_first_of_equal_elements_is_found(program):
     image = np.zeros(SIZE, np.uint8)
     rows = [[1, 5, 5, 2, 5, 0, 5, 9], [-3, -3, -4, -3, -9, -3, -3, 0], [-32768] * 8]
     image[0x1000:0x1030] = np.array(rows, "<i2").view(np.uint8).reshape(-1)
-    written = assemble(insert_tokens(code, SMALL))
-    image[: len(written)] = np.frombuffer(written, np.uint8)
+    put_program(image, SMALL, code)
     interpreter = interpreted(program, [image], [[0] * ARGUMENTS])
     found = interpreter.memory[0x7900:0x7918].view("<u2").reshape(3, 4)
     assert found[:, 1].tolist() == [70_001 & 0xFFFF, 70_000 & 0xFFFF, 70_000 & 0xFFFF]
@@ -217,9 +194,8 @@ def test_groups_share_exponents(program):
     # The second program does without what is kept.
     images = []
     for part in (code, [*code[:4], HALT]):
-        written = assemble(insert_tokens(part, SMALL))
         images.append(image.copy())
-        images[-1][: len(written)] = np.frombuffer(written, np.uint8)
+        put_program(images[-1], SMALL, part)
     interpreter = interpreted(program, images, [[0] * ARGUMENTS] * 2)
     assert interpreter.local[program.layout.exponents + 30] == 8
 
@@ -242,8 +218,7 @@ def test_denominators_of_many_keys_are_halved(program):
         HALT,
     ]
     image = np.random.default_rng(1).integers(0, 256, SIZE).astype(np.uint8)
-    written = assemble(insert_tokens(code, SMALL))
-    image[: len(written)] = np.frombuffer(written, np.uint8)
+    put_program(image, SMALL, code)
     interpreter = interpreted(program, [image], [[0] * ARGUMENTS])
     # A sum of 2^15 is halved, once; no result has the bit that this loses.
     states = interpreter.local[program.layout.states :][:8].view("<i4").reshape(2, 2)

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 from harness import simulate
+from random_programs import put_program
 from test_machine import SQUARE, run
 
-from celosia.compiler.dependencies import insert_tokens
 from celosia.config import PRESETS
-from celosia.isa import Flag, Instruction, Opcode, Space, assemble
+from celosia.isa import Flag, Instruction, Opcode, Space
 from celosia.rtl.tile_loader import TileLoader
 
 
@@ -57,10 +57,8 @@ def image(config, tiles: int, *, in_memory: bool, row: int):
     program.append(Instruction(Opcode.MATMUL, product, flags))
     result = {"address": RESULT, "pitch": config.word_bytes, "rows": 1, "words": 1, "base": SUMS}
     program.append(Instruction(Opcode.STORE, result))
-    code = assemble(insert_tokens([*program, Instruction(Opcode.HALT)], config))
-    assert len(code) <= DATA
     memory = np.random.default_rng(1).integers(0, 256, 1 << 15).astype(np.uint8)
-    memory[: len(code)] = np.frombuffer(code, np.uint8)
+    put_program(memory, config, [*program, Instruction(Opcode.HALT)], most=DATA)
     entries = memory[PARAMETERS:RESULT].view("<u2").reshape(-1, 4)
     entries[:] = 1 << 14, 21, 0, 0
     return memory

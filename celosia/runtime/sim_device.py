@@ -6,7 +6,7 @@ port. An SDRAM, and a flash, is a model that checks every rule of the part.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +20,17 @@ from celosia.runtime.sim_session import WINDOW_BASE, SimSession
 from celosia.runtime.verilator import Simulation, build_simulation
 from celosia.sdram_part import PARTS
 
-__all__ = ["HARNESS", "SimDevice"]
+__all__ = ["HARNESS", "SimDevice", "parameter_list"]
 
 #: The Verilog around the machine.
 HARNESS = Path(__file__).parent / "sim"
 #: External memory of a simulation, unless a program needs more.
 MEMORY_BYTES = 1 << 24
+
+
+def parameter_list(values: Mapping[str, int]) -> str:
+    """Return the parameters of an instance in Verilog."""
+    return ", ".join(f".{name}({value})" for name, value in values.items())
 
 
 class SimDevice(Device):
@@ -77,12 +82,12 @@ class SimDevice(Device):
         if config.memory == "sdram":
             part = PARTS[config.sdram_part]
             parameters = model_parameters(part, config.sdram_mhz, config.sdram_round_trip)
-            values = ", ".join(f".{name}({value})" for name, value in parameters.items())
-            defines, model = f"`define SDRAM {values}\n", "sim_sdram.v"
+            defines = f"`define SDRAM {parameter_list(parameters)}\n"
+            model = "sim_sdram.v"
         if config.memory == "flash":
-            values = flash_parameters(config.flash, config.flash_offset)
-            named = ", ".join(f".{name}({value})" for name, value in values.items())
-            defines, model = f"{defines}`define FLASH {named}\n", "sim_flash.v"
+            parameters = flash_parameters(config.flash, config.flash_offset)
+            defines += f"`define FLASH {parameter_list(parameters)}\n"
+            model = "sim_flash.v"
         if config.memory == "axi4":
             room = max(MEMORY_BYTES, 1 << (size - 1).bit_length())
             defines = (
