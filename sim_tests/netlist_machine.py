@@ -57,7 +57,7 @@ class NetlistBoard(Board):
 
     def _simulation(self, config, folder):
         sources, flash = self.netlist.sources(), flash_values(config)
-        return netlist_on_line(sources, DIVISOR, folder, flash=flash, optimise=1)
+        return netlist_on_line(sources, DIVISOR, folder, flash=flash)
 
     def open(self) -> SerialSession:
         """Load the program through the line; what is in the flash is compared."""

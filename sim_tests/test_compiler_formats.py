@@ -225,7 +225,7 @@ def test_digits_through_the_verilog():
     images, _ = digits_heldout()
     inputs = [prepare(program, image) for image in images[:2]]
     design = verilog.elaborate(MIXED, cache=CACHE / "generated")
-    batch = SimDevice(MIXED, design.path, CACHE).run(program, inputs)
+    batch = SimDevice(MIXED, design.path, CACHE, quick=True).run(program, inputs)
     found = require_equal(program, GoldenDevice(MIXED).run(program, inputs), batch)
     assert not found.mismatches and found.bytes_compared > len(program.image)
     # Two words of a row at once are more than two banks give beside all else: the model is too

@@ -122,7 +122,7 @@ def prediction(program, timing=None):
 )
 def test_the_rtl_takes_the_cycles_predicted(config, latency, bandwidth):
     design = generate.elaborate(config, cache=CACHE / "generated")
-    device = SimDevice(config, design.path, CACHE, latency=latency, bandwidth=bandwidth)
+    device = SimDevice(config, design.path, CACHE, latency=latency, bandwidth=bandwidth, quick=True)
     cases = programs(config)
     timing = memory_timing(config, latency, bandwidth)
     for program, counters in zip(cases, run_all(device, cases, ARGUMENTS), strict=True):

@@ -29,7 +29,7 @@ MACHINES = {
 
 def lockstep(program):
     design = verilog.elaborate(program.config, cache=CACHE / "generated")
-    device = SimDevice(program.config, design.path, CACHE)
+    device = SimDevice(program.config, design.path, CACHE, quick=True)
     golden = GoldenDevice(program.config).open(program)
     return LockstepSession(program, golden, device.open(program))
 

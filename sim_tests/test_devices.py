@@ -42,7 +42,7 @@ def config(request):
 
 def simulated(config, **options):
     design = generate.elaborate(config, cache=CACHE / "generated")
-    return SimDevice(config, design.path, CACHE, **options)
+    return SimDevice(config, design.path, CACHE, quick=True, **options)
 
 
 def copying(config, *, out: int = OUT, wait: bool = True) -> Program:
@@ -247,7 +247,7 @@ def test_verilog_of_another_machine_is_noticed():
     other = EXTERNAL.replace(watchdog_cycles=2001)
     design = generate.elaborate(EXTERNAL, cache=CACHE / "generated")
     with pytest.raises(DeviceError, match="made for another configuration"):
-        SimDevice(other, design.path, CACHE).run(copying(other), [[]])
+        SimDevice(other, design.path, CACHE, quick=True).run(copying(other), [[]])
 
 
 @pytest.mark.parametrize("kind", [GoldenDevice, simulated])

@@ -27,7 +27,9 @@ BASE = CONFIG.flash_base
 
 
 def simulated(config=CONFIG) -> SimDevice:
-    return SimDevice(config, generate.elaborate(config, cache=CACHE / "generated").path, CACHE)
+    return SimDevice(
+        config, generate.elaborate(config, cache=CACHE / "generated").path, CACHE, quick=True
+    )
 
 
 @pytest.fixture(scope="module")

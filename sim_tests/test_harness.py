@@ -98,6 +98,7 @@ def test_whatever_changes_the_simulation_changes_the_build(tmp_path, monkeypatch
         build(timing=True),
         build(waves=True),
         build(lint=True),
+        build(quick=False),
         build(extra_sources=[tmp_path / "changed.v"]),
     ]
     assert len({simulation.directory for simulation in builds}) == len(builds)

@@ -43,7 +43,7 @@ def simulated(program, inputs, **options):
         device = open_simulation(TINY, events=True, **options)
     else:
         design = generate.elaborate(program.config, cache=CACHE / "generated")
-        device = SimDevice(program.config, design.path, CACHE, events=True, **options)
+        device = SimDevice(program.config, design.path, CACHE, events=True, quick=True, **options)
     return device.run(program, inputs)
 
 

@@ -40,7 +40,9 @@ ROWS, WORDS = 37, 5
 
 
 def simulated(config=CONFIG) -> SimDevice:
-    return SimDevice(config, generate.elaborate(config, cache=CACHE / "generated").path, CACHE)
+    return SimDevice(
+        config, generate.elaborate(config, cache=CACHE / "generated").path, CACHE, quick=True
+    )
 
 
 def copying(times: int) -> Program:

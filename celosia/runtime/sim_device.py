@@ -53,6 +53,8 @@ class SimDevice(Device):
     max_cycles : int, optional
         Longest run; one that takes longer is an error. By default a hundred times what the
         products need, and ten million.
+    quick : bool
+        Whether it is to be built quickly, for short runs, rather than to run fast.
     """
 
     name = "sim"
@@ -67,8 +69,10 @@ class SimDevice(Device):
         bandwidth: int = 256,
         events: bool = False,
         max_cycles: int | None = None,
+        quick: bool = False,
     ) -> None:
         super().__init__(config)
+        self.quick = quick
         self.verilog = verilog
         self.cache = cache
         self.plusargs = [f"+latency={latency}", f"+bandwidth={bandwidth}"]
@@ -103,6 +107,7 @@ class SimDevice(Device):
                 self.cache,
                 extra_sources=[self.verilog, HARNESS / model],
                 timing=True,
+                quick=self.quick,
             )
 
     def open(self, program: Program) -> SimSession:
