@@ -58,6 +58,9 @@ class MachineConfig:
     attention_rows: int = 32
     #: Entries of the parameter buffer: multiplier, shift and bias of one channel each.
     parameter_entries: int = 256
+    #: Whether a MATMUL can be chained to the LOADs of its rows, each word going on as it comes, and
+    #: can leave its sums to the next one, which goes on along the reduction.
+    chaining: bool = False
     #: Elements that the vector unit handles each cycle.
     vector_lanes: int = 4
     #: Where weights and activations live: "axi4" manager port, "on_chip" block RAM, "sdram" at the
@@ -370,9 +373,10 @@ class MachineConfig:
         """Return 4 bytes that identify the machine a program was made for.
 
         All parameters but the name and the engine, which changes no result, take part, those of
-        SDRAM and flash where there is one.
+        chaining, SDRAM and flash where there is one.
         """
         without = {"name", "engine"}
+        without.update(() if self.chaining else ("chaining",))
         without.update(() if self.memory == "sdram" else _SDRAM)
         without.update(() if self.memory == "flash" else _FLASH)
         text = ";".join(f"{k}={v}" for k, v in sorted(self.to_dict().items()) if k not in without)
@@ -394,9 +398,16 @@ _SDRAM = ("sdram_part", "sdram_mhz", "sdram_round_trip")
 _FLASH = ("flash_part", "flash_offset")
 
 #: What a microprogrammed machine stands for.
-_MICRO = {"rows": 4, "columns": 4, "pe": "multiply", "sparsity": 1, "memory_width": 4}
+_MICRO = {
+    "rows": 4,
+    "columns": 4,
+    "pe": "multiply",
+    "sparsity": 1,
+    "memory_width": 4,
+    "chaining": False,
+}
 
-_KINDS = {int: "an integer", str: "a string"}
+_KINDS = {int: "an integer", str: "a string", bool: "true or false"}
 
 _RANGES = [
     ("rows", 2, 64),
@@ -469,6 +480,7 @@ _BENCH = MachineConfig(
     vector_lanes=16,
     memory_width=16,
     outstanding_reads=32,
+    chaining=True,
 )
 
 PRESETS = {

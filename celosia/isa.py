@@ -15,6 +15,7 @@ from celosia.errors import ProgramError
 __all__ = [
     "ARGUMENTS",
     "ARGUMENT_SLOTS",
+    "CHAINED_ROWS",
     "COUNTERS",
     "FLAGS",
     "ID",
@@ -53,6 +54,9 @@ ARGUMENT_SLOTS = 8
 #: Half-word of the first of them: bits 0-4 the half-word of the operand, 5 set for one of 32 bits,
 #: 8-12 the register. Half-word 0, which holds the opcode, stands for no addition.
 ARGUMENT_HALF = 24
+#: Fewest streamed rows of a chained MATMUL: rows that have waited for memory close up, and an
+#: accumulator takes a few cycles until it can be added to again.
+CHAINED_ROWS = 8
 #: Largest value of a token counter.
 TOKEN_LIMIT = 255
 
@@ -113,6 +117,7 @@ class Flag(IntFlag):
     RMS = 2048
     COMPLEX = 4096
     SPARSE = 8192
+    CHAIN = 16384
 
 
 class Status(IntFlag):
@@ -307,7 +312,7 @@ OPCODES: dict[Opcode, tuple[Unit | None, tuple[Field, ...]]] = {
 #: Flags that each operation takes; hardware ignores the others.
 FLAGS: dict[Opcode, Flag] = {
     Opcode.HALT: Flag(0),
-    Opcode.LOAD: Flag(0),
+    Opcode.LOAD: Flag.CHAIN,
     Opcode.STORE: Flag(0),
     Opcode.MATMUL: Flag.WEIGHTS_IN_MEMORY
     | Flag.ROW_PARAMETERS
@@ -315,8 +320,11 @@ FLAGS: dict[Opcode, Flag] = {
     | Flag.ACTIVATE
     | Flag.NARROW
     | Flag.KEEP_EXPONENT
+    | Flag.CONTINUE
+    | Flag.HOLD
     | Flag.WIDE
-    | Flag.SPARSE,
+    | Flag.SPARSE
+    | Flag.CHAIN,
     Opcode.ATTEND: Flag.KEEP_EXPONENT
     | Flag.CAUSAL
     | Flag.WINDOW

@@ -5,13 +5,19 @@ from numpy.typing import NDArray
 
 from celosia.errors import ProgramError
 from celosia.golden.fixed import IntArray
-from celosia.golden.matmul import accumulate_products, check_range, quantised_rows, streamed_rows
+from celosia.golden.matmul import (
+    accumulate_products,
+    check_range,
+    check_released,
+    quantised_rows,
+    streamed_rows,
+)
 from celosia.golden.memory import HeldAttention, MachineState
 from celosia.golden.requant import requantise
 from celosia.golden.softmax import SoftmaxState, accumulate, normalise, softmax_block
 from celosia.isa import Flag, Instruction
 
-__all__ = ["attend", "check_released", "visible_keys"]
+__all__ = ["attend", "visible_keys"]
 
 
 def attend(state: MachineState, instruction: Instruction) -> int:
@@ -63,12 +69,6 @@ def attend(state: MachineState, instruction: Instruction) -> int:
     return m * blocks * passes
 
 
-def check_released(state: MachineState) -> None:
-    """Refuse what is not an ATTEND with `continue` while one is held."""
-    if state.held is not None:
-        raise ProgramError("an ATTEND with hold must be followed by one with continue")
-
-
 def visible_keys(instruction: Instruction, keys: int) -> NDArray[np.bool_]:
     """Say which of the first `keys` keys of the run, those after the last too, a query sees.
 
@@ -95,7 +95,7 @@ def _continued(
         check_released(state)
         return None
     held = state.held
-    if held is None:
+    if not isinstance(held, HeldAttention):
         raise ProgramError("an ATTEND with continue must follow one with hold")
     rows, width = held.accumulators.shape
     for name, expected in (("m", rows), ("v_tiles", width // state.config.columns)):

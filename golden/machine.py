@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from celosia.arguments import check_arguments
 from celosia.config import MachineConfig
 from celosia.errors import ProgramError
-from celosia.golden.attend import attend, check_released
-from celosia.golden.matmul import check_range, matmul
+from celosia.golden.attend import attend
+from celosia.golden.matmul import check_chaining, check_range, check_released, matmul
 from celosia.golden.memory import Fault, MachineState
 from celosia.golden.vector import execute_argmax, execute_multiply, execute_norm
 from celosia.isa import INSTRUCTION_BYTES, Cause, Instruction, Opcode, Space
@@ -92,6 +92,7 @@ class GoldenMachine:
         instructions = mac_rows = saturations = 0
         address = program
         self.state.held = None
+        self.state.chained.clear()
         try:
             while True:
                 instruction = self._fetch(address)
@@ -119,8 +120,9 @@ class GoldenMachine:
             match instruction.opcode:
                 case Opcode.HALT:
                     check_released(self.state)
+                    if self.state.chained:
+                        raise ProgramError("a chained MATMUL must stream what chained LOADs wrote")
                 case Opcode.MATMUL:
-                    check_released(self.state)
                     return matmul(self.state, instruction)
                 case Opcode.ATTEND:
                     return attend(self.state, instruction), 0
@@ -143,6 +145,7 @@ class GoldenMachine:
     def _load(self, instruction: Instruction) -> None:
         space = check_range(instruction, "space", 0, max(Space))
         words = check_range(instruction, "words", 1, 65535)
+        chained = check_chaining(self.config, instruction)
         if space in (Space.PARAMETERS, Space.TABLE):
             check_range(instruction, "rows", 1, 1)
             if space == Space.TABLE:
@@ -150,18 +153,20 @@ class GoldenMachine:
             else:
                 self._load_parameters(instruction, words)
             return
+        rows = check_range(instruction, "rows", 1, 65535)
+        runs, length = (words, rows) if chained else (rows, words)
         values = self.state.window.read(
             instruction["address"],
-            words * self.config.lanes * (2 if space == Space.ROWS16 else 1),
-            rows=check_range(instruction, "rows", 1, 65535),
+            length * self.config.lanes * (2 if space == Space.ROWS16 else 1),
+            rows=runs,
             pitch=instruction["pitch"],
-        )
-        self.state.scratchpad.write(
-            instruction["base"],
-            instruction["stride"],
-            values.view("<i2" if space == Space.ROWS16 else np.int8),
-            instruction["slot"],
-        )
+        ).view("<i2" if space == Space.ROWS16 else np.int8)
+        base, stride = instruction["base"], instruction["stride"]
+        if chained:  # memory has word after word of all rows
+            values = values.reshape(words, rows, -1).swapaxes(0, 1).reshape(rows, -1)
+            places = self.state.scratchpad.addresses(base, stride, rows, values.shape[1])
+            self.state.chained.extend(places.T.ravel().tolist())
+        self.state.scratchpad.write(base, stride, values, instruction["slot"])
 
     def _load_parameters(self, instruction: Instruction, words: int) -> None:
         entries = self.state.window.read(instruction["address"], words * PARAMETER.itemsize)

@@ -3,17 +3,26 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from celosia.config import MachineConfig
 from celosia.errors import ProgramError
 from celosia.golden.activation import apply_table
 from celosia.golden.fixed import IntArray, saturate
-from celosia.golden.memory import MachineState
+from celosia.golden.memory import HeldSums, MachineState
 from celosia.golden.quantise import quantise
 from celosia.golden.requant import requantise
 from celosia.golden.weights import MAX_WEIGHT, check_weights, read_weights
-from celosia.isa import Flag, Instruction
+from celosia.isa import CHAINED_ROWS, Code, Flag, Instruction, Opcode, Space
 from celosia.tiles import instruction_tiles
 
-__all__ = ["accumulate_products", "check_range", "matmul", "quantised_rows", "streamed_rows"]
+__all__ = [
+    "accumulate_products",
+    "check_chaining",
+    "check_range",
+    "check_released",
+    "matmul",
+    "quantised_rows",
+    "streamed_rows",
+]
 
 
 def check_range(instruction: Instruction, name: str, low: int, high: int) -> int:
@@ -22,6 +31,28 @@ def check_range(instruction: Instruction, name: str, low: int, high: int) -> int
     if not low <= value <= high:
         raise ProgramError(f"{name} must be {low} to {high}, not {value}")
     return value
+
+
+def check_chaining(config: MachineConfig, instruction: Instruction) -> bool:
+    """Return whether a LOAD or MATMUL is chained; refuse what the machine cannot chain or hold."""
+    flags, is_load = instruction.flags, instruction.opcode is Opcode.LOAD
+    for flag in flags & (Flag.CHAIN | Flag.HOLD | Flag.CONTINUE):
+        if not config.chaining:
+            raise ProgramError(f"{str(flag.name).lower()} needs a machine with chaining")
+    if Flag.CHAIN not in flags:
+        return False
+    if is_load and instruction["space"] != Space.ROWS8:
+        raise ProgramError("chain is for rows8, whose exponents are 0 from the first word on")
+    if not is_load and (Flag.WEIGHTS_IN_MEMORY not in flags or Flag.SPARSE in flags):
+        raise ProgramError("chain is for dense weights in memory")
+    return True
+
+
+def check_released(state: MachineState) -> None:
+    """Refuse what does not continue while an ATTEND or a MATMUL is held."""
+    if state.held is not None:
+        name = "a MATMUL" if isinstance(state.held, HeldSums) else "an ATTEND"
+        raise ProgramError(f"{name} with hold must be followed by one with continue")
 
 
 def quantised_rows(
@@ -52,7 +83,13 @@ def quantised_rows(
 
 
 def accumulate_products(
-    x: NDArray[np.integer], w: NDArray[np.integer], tile: int, width: int, *, bits: int = 8
+    x: NDArray[np.integer],
+    w: NDArray[np.integer],
+    tile: int,
+    width: int,
+    *,
+    bits: int = 8,
+    start: IntArray | None = None,
 ) -> IntArray:
     """Sum products over tiles of the reduction, saturating after each tile.
 
@@ -68,6 +105,8 @@ def accumulate_products(
         Bits of an accumulator.
     bits : int
         No element of x is beyond 2^bits.
+    start : (m, n) int64, optional
+        Sums to add to.
 
     Returns
     -------
@@ -75,10 +114,11 @@ def accumulate_products(
     """
     limit = 1 << (width - 1)
     # No partial sum can pass the sum of magnitudes, so in practice one product does it all.
+    acc = np.zeros((len(x), len(w)), np.int64) if start is None else start
+    limit -= int(np.abs(acc).max())
     bound = x.shape[1] * MAX_WEIGHT << bits
     if bound < limit or _product(*(np.abs(a, dtype=np.int64) for a in (x, w))).max() < limit:
-        return _product(x, w)
-    acc = np.zeros((len(x), len(w)), np.int64)
+        return acc + _product(x, w)
     for k in range(0, x.shape[1], tile):
         acc = saturate(acc + _product(x[:, k : k + tile], w[:, k : k + tile]), width)
     return acc
@@ -105,13 +145,27 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
     k_tiles = check_range(instruction, "k_tiles", 1, 65535)
     n_tiles = -(-n // config.columns)
     check_weights(config, instruction)
-    _check_overlaps(state, instruction, n_tiles * config.columns)
+    chained = check_chaining(config, instruction)
+    start = _held_sums(state, instruction, n_tiles)
+    if chained:
+        check_range(instruction, "m", CHAINED_ROWS, config.accumulator_rows)
+        _check_loaded(state, instruction, k_tiles * config.rows)
 
     w, e_w, lanes = _stationary(state, instruction, n, k_tiles)
     x, e_x, bits = streamed_rows(state, instruction, m, k_tiles * lanes)
-    acc = accumulate_products(x, w, lanes, config.accumulator_width, bits=bits)
-    y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
+    acc = accumulate_products(x, w, lanes, config.accumulator_width, bits=bits, start=start)
+    # The high and the low byte of a wide row go through the array one after the other.
+    rows = 2 * m if Flag.WIDE in flags else m
+    shape = instruction_tiles(config, instruction)
+    present = len(shape.present(k_tiles, instruction["skip"]))
+    mac_rows = rows * -(-n // shape.channels) * present
+    if Flag.HOLD in flags:
+        state.held = HeldSums(acc)
+        return mac_rows, 0
 
+    state.held = None
+    _check_overlaps(state, instruction, n_tiles * config.columns)
+    y, clipped = _epilogue(state, instruction, acc, e_x[:, np.newaxis] + e_w)
     padded = np.zeros((m, n_tiles * config.columns), np.int16)
     padded[:, :n] = y
     state.scratchpad.write(
@@ -121,11 +175,43 @@ def matmul(state: MachineState, instruction: Instruction) -> tuple[int, int]:
         instruction["y_slot"],
         keep=Flag.KEEP_EXPONENT in flags,
     )
-    # The high and the low byte of a wide row go through the array one after the other.
-    rows = 2 * m if Flag.WIDE in flags else m
-    shape = instruction_tiles(config, instruction)
-    present = len(shape.present(k_tiles, instruction["skip"]))
-    return rows * -(-n // shape.channels) * present, int(clipped.sum())
+    return mac_rows, int(clipped.sum())
+
+
+def _held_sums(state: MachineState, instruction: Instruction, n_tiles: int) -> IntArray | None:
+    """Return the sums that the MATMUL before has left; None if this one begins anew."""
+    flags, m, limit = instruction.flags, instruction["m"], state.config.accumulator_rows
+    if flags & (Flag.HOLD | Flag.CONTINUE):
+        if instruction["code"] != Code.INT8:
+            raise ProgramError("hold and continue are for weights of 8 bits")
+        if m * n_tiles > limit:
+            raise ProgramError(
+                f"with hold, m times the tiles of n must be at most {limit}, not {m * n_tiles}"
+            )
+    if Flag.CONTINUE not in flags:
+        check_released(state)
+        return None
+    if not isinstance(state.held, HeldSums):
+        raise ProgramError("a MATMUL with continue must follow one with hold")
+    for name, expected in zip("mn", state.held.sums.shape, strict=True):
+        if instruction[name] != expected:
+            raise ProgramError(
+                f"{name} must be {expected}, as in the MATMUL that it continues, "
+                f"not {instruction[name]}"
+            )
+    return state.held.sums
+
+
+def _check_loaded(state: MachineState, instruction: Instruction, width: int) -> None:
+    """Refuse a chained MATMUL unless its words are the next ones that chained LOADs have written.
+
+    The array takes them word by word, each of all rows.
+    """
+    base, stride = instruction["x_base"], instruction["x_stride"]
+    words = state.scratchpad.addresses(base, stride, instruction["m"], width).T.ravel().tolist()
+    loaded = [state.chained.popleft() for _ in words if state.chained]
+    if loaded != words:
+        raise ProgramError("a chained MATMUL must stream what chained LOADs have written, in order")
 
 
 def streamed_rows(

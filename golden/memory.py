@@ -1,6 +1,7 @@
 """Memories of the golden machine: the window, the scratchpad with its exponents, the buffers."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from celosia.golden.fixed import IntArray, row_exponent
 from celosia.golden.softmax import SoftmaxState
 from celosia.isa import ARGUMENTS, Cause
 
-__all__ = ["Fault", "HeldAttention", "MachineState", "Scratchpad", "Window"]
+__all__ = ["Fault", "HeldAttention", "HeldSums", "MachineState", "Scratchpad", "Window"]
 
 ByteArray = NDArray[np.uint8]
 
@@ -216,6 +217,19 @@ class HeldAttention:
     exponents: IntArray
 
 
+@dataclass(frozen=True)
+class HeldSums:
+    """What a MATMUL leaves in the accumulators for the one that continues it.
+
+    Attributes
+    ----------
+    sums : (m, n) int64
+        Sums of products.
+    """
+
+    sums: IntArray
+
+
 @dataclass
 class MachineState:
     """Everything that an instruction can read or write.
@@ -228,8 +242,10 @@ class MachineState:
         Value and slope of each segment.
     arguments : (ARGUMENTS,) int64
         Argument registers, 0 to 2^32 - 1.
-    held : HeldAttention or None
-        Of an ATTEND with `hold` that has not been continued.
+    held : HeldAttention or HeldSums or None
+        Of an ATTEND or MATMUL with `hold` that has not been continued.
+    chained : deque of int
+        Words that chained LOADs have written and no chained MATMUL has streamed.
     """
 
     config: MachineConfig
@@ -238,7 +254,8 @@ class MachineState:
     parameters: IntArray
     table: IntArray
     arguments: IntArray
-    held: HeldAttention | None = None
+    held: HeldAttention | HeldSums | None = None
+    chained: deque[int] = field(default_factory=deque)
 
     @classmethod
     def blank(cls, config: MachineConfig, memory: bytearray | ByteArray) -> "MachineState":

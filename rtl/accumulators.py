@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.cores.arith import delayed, saturate
+from celosia.isa import CHAINED_ROWS
 from celosia.rtl.passes import AccumulateMode, index_bits
 from celosia.rtl.row_streamer import SumRow
 
@@ -73,6 +74,7 @@ class Accumulators(wiring.Component):
     read_latency = 2
     #: Cycles until sums can be added to the same row again.
     turnaround = 5
+    assert turnaround <= CHAINED_ROWS
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config

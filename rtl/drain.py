@@ -48,17 +48,17 @@ class DrainTag(data.StructLayout):
 class DrainRows(wiring.Component):
     """Reads the rows of a drain with all that the requantiser needs for them.
 
-    A drain begins when its group is closed; its first row swaps in the parameters that the
-    preparer has loaded. A row leaves each cycle unless its residual has not come, or (attention
-    output) its reciprocal has not. A drain without rows begins when its instruction has read all
-    its operands; a row without a result leaves in its place.
+    A drain begins when its group is closed, or with chaining its first row; that row swaps in the
+    parameters that the preparer has loaded. A row leaves each cycle unless its residual has not
+    come, or (attention output) its reciprocal has not. A drain without rows begins when its
+    instruction has read all its operands; a row without a result leaves in its place.
 
     Members
     -------
     i : In(stream.Signature(Drain(config)))
         Drains whose lanes are ready, in order.
     closed : In(1)
-        A group of accumulators is complete.
+        A group of accumulators is complete, or with chaining a row of it.
     finished : In(1)
         An instruction that drains no rows has read all its operands.
     read : Out(AccumulatorRead(config))
@@ -112,7 +112,8 @@ class DrainRows(wiring.Component):
         ]
 
         # Stage 0: let a row go.
-        closed = Signal(8)  # groups that are complete and not drained
+        # Groups, or rows, that are complete and not drained.
+        closed = Signal(range(2 * config.accumulator_rows + 1) if config.chaining else 8)
         finished = Signal(5)  # instructions that have only to end
         m.submodules.place = place = GroupedRows(config)
         place.follow(m, drain)
@@ -130,7 +131,7 @@ class DrainRows(wiring.Component):
             place.step.eq(go & part_last),
             go.eq(
                 self.i.valid
-                & Mux(is_end, finished != 0, closed != 0)
+                & Mux(is_end, finished != 0, self._complete(closed))
                 & (~drain.residual | self.residuals.valid)
                 & (~is_output | (self.reciprocals.count >= drain.m))
             ),
@@ -150,7 +151,12 @@ class DrainRows(wiring.Component):
             # The other half of the group has yet to drain.
             with m.If(drain.more):
                 m.d.comb += releases.eq(0)
-        count(m, closed, self.closed, releases)
+        leaves = releases
+        if config.chaining:
+            leaves = place.step & ~is_end
+            if config.products > 1:
+                leaves &= ~drain.half
+        count(m, closed, self.closed, leaves)
         count(m, finished, self.finished, go & is_end)
         with m.If(go):
             m.d.sync += [part.eq(part + 1), offset.eq(offset + drain.m)]
@@ -218,6 +224,12 @@ class DrainRows(wiring.Component):
             rows.tag.completes.eq(delayed(m, last & is_scores, 2, "completes")),
         ]
         return m
+
+    def _complete(self, closed: Signal) -> Value:
+        """Whether the row can drain; those of the other half were complete before."""
+        if self.config.chaining and self.config.products > 1:
+            return (closed != 0) | self.i.p.half
+        return closed != 0
 
     def _select_lanes(self, m: Module, part) -> None:
         """Exponents of the lanes; the prepared ones at a swap."""

@@ -7,9 +7,10 @@ from amaranth.utils import exact_log2
 
 from celosia.config import MachineConfig
 from celosia.cores.activation import TableWrite
-from celosia.isa import Opcode, Space
+from celosia.cores.arith import delayed
+from celosia.isa import Flag, Opcode, Space
 from celosia.rtl.bursts import MemoryRequest
-from celosia.rtl.decode import operand_layout
+from celosia.rtl.decode import has_flag, operand_layout
 from celosia.rtl.exponents import ScratchpadWrite
 from celosia.rtl.load_rows import LoadJob, RowWriter
 from celosia.rtl.parameters import ParameterWrite
@@ -154,6 +155,8 @@ class LoadUnit(wiring.Component):
         An instruction has ended: all that it wrote can be read, exponents too. In order.
     busy : Out(1)
         An instruction is being executed.
+    loaded : Out(1)
+        A word of a chained LOAD can be asked for. Only of machines with chaining.
     """
 
     #: Instructions whose data may be under way.
@@ -177,6 +180,7 @@ class LoadUnit(wiring.Component):
             "table": Out(TableWrite()),
             "done": Out(1),
             "busy": Out(1),
+            **({"loaded": Out(1)} if config.chaining else {}),
         })
 
     def elaborate(self, platform) -> Module:
@@ -204,10 +208,17 @@ class LoadUnit(wiring.Component):
             asking.i.p.address.eq(operands.address),
             asking.i.p.pitch.eq(operands.pitch),
             asking.i.p.rows.eq(Mux(operands.space[1], operands.rows != 0, operands.rows)),
-            asking.i.p.beats.eq(self._row_beats(operands)),
+            asking.i.p.beats.eq(self._row_beats(operands, operands.words)),
         ]
+        chained = has_flag(operands, Flag.CHAIN)
+        if self.config.chaining:
+            with m.If(chained):
+                m.d.comb += [
+                    asking.i.p.rows.eq(operands.words),
+                    asking.i.p.beats.eq(self._row_beats(operands, operands.rows)),
+                ]
         for name in layout.members:
-            m.d.comb += jobs.i.p[name].eq(operands[name])
+            m.d.comb += jobs.i.p[name].eq(chained if name == "chained" else operands[name])
 
         # Its data goes to one of the writers.
         job = jobs.o.p
@@ -228,6 +239,11 @@ class LoadUnit(wiring.Component):
             self.data.ready.eq(rows.data.ready | entries.data.ready),
         ]
 
+        if self.config.chaining:
+            word = self.writes.valid & self.writes.ready & job.chained
+            cycles = Scratchpad.write_latency - 1
+            m.d.comb += self.loaded.eq(delayed(m, word, cycles, "loaded", reset_less=False))
+
         ending = Signal(unsigned(Scratchpad.write_latency))
         m.d.sync += ending.eq((ending << 1) | (jobs.o.valid & jobs.o.ready))
         m.d.comb += [
@@ -236,9 +252,9 @@ class LoadUnit(wiring.Component):
         ]
         return m
 
-    def _row_beats(self, operands: data.View) -> Value:
-        """Beats of one row, those of entries rounded up."""
-        width, words = self.config.memory_width, operands.words
+    def _row_beats(self, operands: data.View, words: Value) -> Value:
+        """Beats of so many words of a row, or of entries, rounded up."""
+        width = self.config.memory_width
         row16 = words << exact_log2(2 * self.config.lanes // width)
         # Two words of int8 may share a beat; a row begins with a new one.
         shared = max(width // self.config.lanes, 1)

@@ -1,18 +1,19 @@
 """Writes loaded rows to the scratchpad."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.config import MachineConfig
 from celosia.isa import Space
 from celosia.rtl.exponents import ScratchpadWrite
+from celosia.rtl.passes import of_chained
 
 __all__ = ["LoadJob", "RowWriter"]
 
 
 class LoadJob(data.StructLayout):
-    """Where the data of one LOAD goes; named as its operands."""
+    """Where the data of one LOAD goes; named as its operands. `chained` rows come word by word."""
 
     def __init__(self, config: MachineConfig) -> None:
         super().__init__({
@@ -22,11 +23,12 @@ class LoadJob(data.StructLayout):
             "base": 16,
             "stride": range(config.scratchpad_words),
             "slot": range(config.exponent_slots),
+            **of_chained(config, chained=1),
         })
 
 
 class RowWriter(wiring.Component):
-    """Gathers beats into words and writes them, row after row.
+    """Gathers beats into words and writes them, row after row, or word after word of all rows.
 
     One beat per cycle, but for one cycle at the start of a job and one at its end, as long as
     `writes` takes the words.
@@ -75,9 +77,11 @@ class RowWriter(wiring.Component):
         rows = Signal(16, reset_less=True)
         first = Signal(reset_less=True)
         ends_row = Signal()
+        # A run of words in memory: of one row, or one of each row.
+        runs = self._runs(job)
         self._gather(m, begun, ends_row, last_word, written)
         m.d.comb += [
-            next_row.eq(row + job.stride),
+            next_row.eq(row + runs["next"]),
             ends_row.eq(words == 1),
             last_word.eq(ends_row & (rows == 1)),
             self.i.ready.eq(written & last_word),
@@ -92,14 +96,14 @@ class RowWriter(wiring.Component):
                 address.eq(job.base),
                 row.eq(job.base),
                 slot.eq(job.slot),
-                words.eq(job.words),
-                rows.eq(job.rows),
+                words.eq(runs["words"]),
+                rows.eq(runs["count"]),
                 first.eq(1),
             ]
         with m.Elif(written):
             m.d.sync += [
                 begun.eq(~last_word),
-                address.eq(address + 1),
+                address.eq(address + runs["step"]),
                 words.eq(words - 1),
                 first.eq(ends_row),
             ]
@@ -108,11 +112,25 @@ class RowWriter(wiring.Component):
                     address.eq(next_row),
                     row.eq(next_row),
                     slot.eq(slot + 1),
-                    words.eq(job.words),
+                    words.eq(runs["words"]),
                     rows.eq(rows - 1),
                 ]
+            if self.config.chaining:
+                with m.If(job.chained):
+                    m.d.sync += [
+                        slot.eq(Mux(ends_row, job.slot, slot + 1)),
+                        first.eq(first & ~ends_row),
+                    ]
 
         return m
+
+    def _runs(self, job) -> dict[str, Value]:
+        """Return how many runs of words there are, of how many words, and how far both step."""
+        plain = {"words": job.words, "count": job.rows, "step": Const(1), "next": job.stride}
+        if not self.config.chaining:
+            return plain
+        turned = {"words": job.rows, "count": job.words, "step": job.stride, "next": Const(1)}
+        return {name: Mux(job.chained, turned[name], plain[name]) for name in plain}
 
     def _gather(self, m: Module, begun, ends_row, last_word, written) -> None:
         """Shift beats into a word; the newest are in its upper part."""

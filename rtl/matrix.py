@@ -112,6 +112,8 @@ class MatrixUnit(wiring.Component):
         From the load unit.
     writes : Out(stream.Signature(ScratchpadWrite(config)))
         Results; must be taken at once.
+    loaded : In(1)
+        A word of a chained LOAD can be asked for. Only of machines with chaining.
     done : Out(1)
         An instruction has ended.
     row, saturations : Out(1), Out(range(columns + 1))
@@ -140,6 +142,7 @@ class MatrixUnit(wiring.Component):
             "waits_tile": Out(1),
             "waits_word": Out(1),
             "waits_bank": Out(1),
+            **({"loaded": In(1)} if config.chaining else {}),
         })
 
     def elaborate(self, platform) -> Module:
@@ -195,6 +198,8 @@ class MatrixUnit(wiring.Component):
         connect(m, streamer.exponents, flipped(self.exponents[0]))
         connect(m, streamer.probabilities, probabilities.read)
         connect(m, streamer.rows, array.i)
+        if config.chaining:
+            m.d.comb += streamer.loaded.eq(self.loaded)
         m.d.comb += [
             streamer.tile_holds.eq(loader.holds),
             loader.taken.eq(streamer.tile_taken),

@@ -23,6 +23,7 @@ __all__ = [
     "column_bits",
     "index_bits",
     "limit_bits",
+    "of_chained",
     "of_packed",
     "of_sparse",
     "part_bits",
@@ -52,6 +53,11 @@ def column_bits(config: MachineConfig) -> int:
 def limit_bits(config: MachineConfig) -> int:
     """Width of a lane, with a sign, that hides or shows a whole block to any query."""
     return max(config.lanes, config.attention_rows).bit_length() + 1
+
+
+def of_chained(config: MachineConfig, **fields: ShapeLike) -> dict[str, ShapeLike]:
+    """Return fields that only machines with chaining have."""
+    return fields if config.chaining else {}
 
 
 def of_packed(config: MachineConfig, **fields: ShapeLike) -> dict[str, ShapeLike]:
@@ -119,7 +125,7 @@ class RowPass(data.StructLayout):
     operands. Rows of the scratchpad lie in groups of which `group_last` is the index of the last
     row; the rows of the same index share an exponent. `wide` rows keep their 16 bits; `sparse` ones
     have 2R elements, and `part` counts R of them. A `pair` has two channels a column, whose sums
-    are scaled.
+    are scaled. Words of `chained` rows are there when the load unit says so.
     """
 
     def __init__(self, config: MachineConfig) -> None:
@@ -128,6 +134,7 @@ class RowPass(data.StructLayout):
             "wide": 1,
             **of_packed(config, pair=1, rescale=Rescale),
             **of_sparse(config, sparse=1),
+            **of_chained(config, chained=1),
             "parity": 1,
             "releases": 1,
             "finishes": 1,

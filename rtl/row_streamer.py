@@ -31,6 +31,7 @@ __all__ = ["RowAddresses", "RowStreamer", "SumRow"]
 class SumRow(data.StructLayout):
     """What becomes of the sums of one row: where they are added, and how.
 
+    `closes` marks the last sums of a group; with chaining, those of each row.
     `scaled` sums are shifted right by `b`, guard bits added; RESCALE shifts what is there by `a`.
     A `pair` of sums is multiplied by scales, which `rescale` changes from this row on.
     A `high` sum is one of high bytes: 256 times it goes to the next row's, which comes right after.
@@ -73,6 +74,8 @@ class RowAddresses(wiring.Component):
         Passes, in order.
     requests : Out(stream.Signature(address)).array(row_words)
         Scratchpad words that hold the rows; none for probabilities, two for sparse tiles.
+    loaded : In(1)
+        A word of a chained LOAD can be asked for, in their order. Only of machines with chaining.
     steps : Out(stream.Signature(RowStep(config)))
         One step a row.
     """
@@ -87,6 +90,7 @@ class RowAddresses(wiring.Component):
             "i": In(stream.Signature(RowPass(config))),
             "requests": Out(stream.Signature(address_bits(config))).array(config.row_words),
             "steps": Out(stream.Signature(RowStep(config))),
+            **({"loaded": In(1)} if config.chaining else {}),
         })
 
     def elaborate(self, platform) -> Module:
@@ -98,12 +102,15 @@ class RowAddresses(wiring.Component):
         wanted = [~rows.from_probabilities]
         if self.config.row_words > 1:
             wanted.append(rows.sparse)
+        asks = self.i.valid
+        if self.config.chaining:
+            asks &= self._follow_loads(m, place.step)
         ready = Signal(len(wanted))
         for word, (request, wants) in enumerate(zip(self.requests, wanted, strict=True)):
             asked = Signal(name=f"asked_{word}")
             m.d.comb += [
                 request.payload.eq(place.address + word),
-                request.valid.eq(self.i.valid & wants & ~asked),
+                request.valid.eq(asks & wants & ~asked),
                 ready[word].eq(~wants | asked | request.ready),
             ]
             with m.If(request.valid & request.ready):
@@ -111,7 +118,7 @@ class RowAddresses(wiring.Component):
             with m.If(place.step):
                 m.d.sync += asked.eq(0)
         m.d.comb += [
-            self.steps.valid.eq(self.i.valid & ready.all()),
+            self.steps.valid.eq(asks & ready.all()),
             self.steps.p.of.eq(rows),
             self.steps.p.first.eq(place.first),
             self.steps.p.last.eq(place.last),
@@ -122,6 +129,13 @@ class RowAddresses(wiring.Component):
             self.i.ready.eq(place.step & place.last),
         ]
         return m
+
+    def _follow_loads(self, m: Module, step: Value) -> Value:
+        """Count the words that were loaded and not yet asked for; return whether one is there."""
+        words = Signal(range(self.config.scratchpad_words + 1))
+        chained = self.i.p.chained
+        count(m, words, self.loaded, step & chained)
+        return ~chained | (words != 0)
 
 
 class RowStreamer(wiring.Component):
@@ -150,6 +164,8 @@ class RowStreamer(wiring.Component):
         A drain of bank 0, 1 has read its last row.
     finished : Out(1)
         An instruction that drains nothing has read all its operands.
+    loaded : In(1)
+        A word of a chained LOAD can be asked for. Only of machines with chaining.
     rows : Out(StreamedRow(config))
         To the array.
     sum_valid, sums : Out(1), Out(SumRow(config))
@@ -178,6 +194,7 @@ class RowStreamer(wiring.Component):
             "waits_tile": Out(1),
             "waits_word": Out(1),
             "waits_bank": Out(1),
+            **({"loaded": In(1)} if config.chaining else {}),
         })
 
     def elaborate(self, platform) -> Module:
@@ -188,6 +205,8 @@ class RowStreamer(wiring.Component):
         for asked, request in zip(addresses.requests, self.requests, strict=True):
             wiring.connect(m, asked, wiring.flipped(request))
         wiring.connect(m, addresses.steps, steps.i)
+        if self.config.chaining:
+            m.d.comb += addresses.loaded.eq(self.loaded)
 
         # Stage 0: let a row go. Nothing holds back the low bytes, once the high ones have gone.
         step = steps.o.payload
@@ -202,6 +221,10 @@ class RowStreamer(wiring.Component):
                 self.words[1].ready.eq(go & done & step.of.sparse),
             ]
         begins = Signal()
+        # Behind a tile in use there are only probabilities to read, unless sums are kept.
+        reads_all = begins
+        if self.config.chaining:
+            reads_all = Mux(step.of.from_probabilities, begins, done & step.last)
         word_there = Signal()
         tile_there = Signal()
         bank_there = Signal()
@@ -221,7 +244,7 @@ class RowStreamer(wiring.Component):
             self.probabilities.row.eq(step.row),
             self.tile_taken.eq(go & begins),
             self.block_taken.eq(go & step.last & step.of.releases),
-            self.finished.eq(go & begins & step.of.finishes),
+            self.finished.eq(go & reads_all & step.of.finishes),
             self.waits_bank.eq(steps.o.valid & ~bank_there),
             self.waits_tile.eq(steps.o.valid & bank_there & ~tile_there),
             self.waits_word.eq(~self.waits_bank & ~self.waits_tile & ~go),
@@ -299,7 +322,8 @@ class RowStreamer(wiring.Component):
             self.sums.high.eq(now.of.wide & ~now_low),
             self.sums.a.eq(self.probabilities.a),
             self.sums.b.eq(self.probabilities.b),
-            self.sums.closes.eq(now.of.closes & now.last),
+            # With chaining rows drain one by one.
+            self.sums.closes.eq(now.of.closes & (1 if config.chaining else now.last)),
         ]
         if config.products > 1:
             m.d.comb += [

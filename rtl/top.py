@@ -128,6 +128,8 @@ class Accelerator(wiring.Component):
         connect(m, reader.data[ROWS], load.data)
         connect(m, load.parameters, matrix.parameters)
         connect(m, load.table, matrix.table)
+        if config.chaining:
+            m.d.comb += matrix.loaded.eq(load.loaded)
         connect(m, matrix.weight_requests, reader.requests[WEIGHTS])
         connect(m, reader.data[WEIGHTS], matrix.weight_data)
         connect(m, store.requests, writer.requests)

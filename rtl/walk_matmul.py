@@ -8,7 +8,14 @@ from amaranth.utils import exact_log2
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Opcode
 from celosia.rtl.decode import has_flag, has_pairs, operand_layout, run_log
-from celosia.rtl.passes import AccumulateMode, DrainKind, Rescale, Step, address_bits
+from celosia.rtl.passes import (
+    AccumulateMode,
+    DrainKind,
+    Rescale,
+    Step,
+    address_bits,
+    index_bits,
+)
 
 __all__ = ["MatmulWalker"]
 
@@ -19,6 +26,9 @@ class MatmulWalker(wiring.Component):
     The sums of successive channel tiles go to the two accumulator banks in turn, so one drains
     while the other fills. Tiles of 4-bit weights have two channels a column, which drain one after
     the other. A step leaves every cycle at most.
+
+    With `hold` the sums of all channel tiles stay in one bank, one behind the other, and with
+    `continue` they are added to.
 
     Members
     -------
@@ -113,7 +123,38 @@ class MatmulWalker(wiring.Component):
                 self.o.p.drain.half.eq(second),
                 self.o.p.drain.more.eq(more),
             ]
+        if config.chaining:
+            self._chain(m, k_tile, n_tile, fresh, k_last, n_last, bank, done)
         return m
+
+    def _chain(self, m, k_tile, n_tile, k_first, k_last, n_last, bank, done) -> None:
+        """Keep sums from one MATMUL to the next, and say which rows come straight from memory."""
+        ins = self.i.payload
+        rows, drain = self.o.p.rows, self.o.p.drain
+        held, goes_on = has_flag(ins, Flag.HOLD), has_flag(ins, Flag.CONTINUE)
+        parts = self.config.lanes // self.config.rows
+        ends = Signal()  # the last step
+        accumulator = Signal(index_bits(self.config.accumulator_rows))
+        m.d.comb += [
+            ends.eq(k_last & n_last),
+            rows.chained.eq(has_flag(ins, Flag.CHAIN) & (n_tile == 0) & (k_tile % parts == 0)),
+            rows.accumulator.eq(accumulator),
+            rows.mode.eq(Mux(k_first & ~goes_on, AccumulateMode.FIRST, AccumulateMode.ADD)),
+            rows.opens.eq(k_first & ~goes_on & ~(held & (n_tile != 0))),
+            rows.closes.eq(k_last & ~held),
+            rows.finishes.eq(ends & held),
+            drain.kind.eq(Mux(held, DrainKind.END, DrainKind.ROWS)),
+            drain.m.eq(Mux(held, 1, ins.m)),
+            drain.accumulator.eq(accumulator),
+            drain.residual.eq(has_flag(ins, Flag.RESIDUAL) & ~held),
+            self.o.p.drains.eq(k_last & (n_last | ~held)),
+        ]
+        with m.If(self.o.valid & self.o.ready & done):
+            kept = held | goes_on
+            m.d.sync += [
+                accumulator.eq(Mux(kept & ~n_last, accumulator + ins.m, 0)),
+                bank.eq(bank ^ (~kept | (n_last & ~held))),
+            ]
 
     def _describe_rows(self, m, k_tile, sparse) -> None:
         """Say where the rows of a pass are; a sparse tile takes twice as many elements of them."""

@@ -91,8 +91,8 @@ def _measurement(name: str, target: float | None, run: Callable) -> Measurement:
     return Measurement(f"util.{name}", target, 1.0, "", CONFIG.name, run)
 
 
-SMALL = {"tokens": 64, "embed": 64, "project": 64, "ffn": 64, "begin": 31, "end": 16}
-LARGE = {"tokens": 128, "embed": 192, "project": 256, "ffn": 256, "begin": 23, "end": 16}
+SMALL = {"tokens": 64, "embed": 64, "project": 64, "ffn": 64, "end": 16}
+LARGE = {"tokens": 128, "embed": 192, "project": 256, "ffn": 256, "end": 16}
 
 MEASUREMENTS = [
     _measurement("mha_ffn.s128", 0.98, partial(_layer, mha_ffn, **LARGE)),

@@ -40,10 +40,12 @@ FLAGS = {
     Flag.KEEP_EXPONENT: "the result's exponents only grow: its rows have lanes elsewhere",
     Flag.CAUSAL: "query i sees keys 0 to `i + diagonal` of the run only",
     Flag.WINDOW: "query i sees keys from `i + window` of the run on only",
-    Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped;"
-    " ARGMAX: the result row holds the largest element so far",
-    Flag.HOLD: "the next ATTEND goes on: nothing is written",
+    Flag.CONTINUE: "the run goes on where the ATTEND before, with `hold`, has stopped; MATMUL: the"
+    " sums of the one before are added to; ARGMAX: the result row holds the largest element so far",
+    Flag.HOLD: "the next ATTEND or MATMUL goes on: nothing is written",
     Flag.WIDE: "streamed rows keep all 16 bits: two cycles a row, exponents are not used",
+    Flag.CHAIN: "LOAD: memory has runs of one word of each row, `pitch` bytes from one to the next;"
+    " MATMUL: streams what chained LOADs have written, each word as it comes",
     Flag.SPARSE: "the tiles in memory hold half of their inputs' weights, with indices",
     Flag.RMS: "RMSNorm: no mean is taken off",
     Flag.COMPLEX: "lanes 2k and 2k + 1 are the real and imaginary part of a number",

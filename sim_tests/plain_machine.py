@@ -95,6 +95,8 @@ class PlainMachine:
             for i in range(ins["rows"]):
                 at = address + i * ins["pitch"]
                 for j in range(ins["words"]):
+                    if Flag.CHAIN in ins.flags:
+                        at = address + j * ins["pitch"] + i * self.lanes * size
                     word = []
                     for _ in range(self.lanes):
                         word.append(number(self.memory[at : at + size], signed=True))
@@ -178,6 +180,8 @@ class PlainMachine:
         columns = self.config.columns
         results = {}
         tiles = -(-ins["n"] // columns)
+        if Flag.CONTINUE not in ins.flags:
+            self.sums = {}
         for i in range(ins["m"]):
             for channel in range(tiles * columns):
                 results[i, channel] = self.product(ins, i, channel) if channel < ins["n"] else 0
@@ -188,6 +192,8 @@ class PlainMachine:
                     each = 2 ** max(ins["group"] - 1, 0)
                     there = [k for k in range(ins["k_tiles"]) if not ins["skip"] >> k // each & 1]
                     self.mac_rows += len(there) * (2 if Flag.WIDE in ins.flags else 1)
+                if Flag.HOLD in ins.flags:
+                    continue
                 address = ins["y_base"] + i * ins["y_stride"] + nt * columns // self.lanes
                 values = [results[i, nt * columns + c] for c in range(columns)]
                 lane = nt * columns % self.lanes
@@ -195,7 +201,7 @@ class PlainMachine:
                 self.write_word(address, lane, values, ins["y_slot"] + i, first)
 
     def product(self, ins, i, channel):
-        acc, e_w, wide = 0, 0, Flag.WIDE in ins.flags
+        acc, e_w, wide = self.sums.get((i, channel), 0), 0, Flag.WIDE in ins.flags
         place = ins["x_base"], ins["x_stride"]
         for kt in range(ins["k_tiles"]):
             psum = 0
@@ -205,6 +211,9 @@ class PlainMachine:
                 k = kt * lanes + r
                 psum += self.streamed(ins, *place, i, k) * w
             acc = sat(acc + psum, self.config.accumulator_width)
+        self.sums[i, channel] = acc
+        if Flag.HOLD in ins.flags:
+            return 0
         index = i if Flag.ROW_PARAMETERS in ins.flags else channel
         multiplier, shift, bias = self.parameters[ins["p_base"] + index]
         e_x = 0 if wide else self.exponents[ins["x_slot"] + i]

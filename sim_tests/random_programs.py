@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from celosia.compiler.dependencies import insert_tokens
 from celosia.config import MachineConfig
-from celosia.isa import ARGUMENTS, OPCODES, Flag, Instruction, Opcode, Space, assemble
+from celosia.isa import ARGUMENTS, CHAINED_ROWS, OPCODES, Flag, Instruction, Opcode, Space, assemble
 
 __all__ = ["SIZE", "put_program", "random_arguments", "random_image"]
 
@@ -25,7 +26,8 @@ class Writer:
     def __init__(self, config: MachineConfig, rng: np.random.Generator) -> None:
         self.config = config
         self.rng = rng
-        self.ranges, self.formats = rng.spawn(2)  # of what is stored, and of weights
+        # Of what is stored, of weights, and of chains.
+        self.ranges, self.formats, self.chains = rng.spawn(3)
         self.stride = int(rng.integers(WORDS, WORDS + 4))
         self.result = RESULTS
         self.wide = F.WIDE if config.accumulator_width == 32 else NONE
@@ -138,6 +140,51 @@ class Writer:
             **self.tensor("x", x),
             **self.tensor("y", y),
         )
+
+    def chain(self, x: int, y: int, r: int, other: int) -> None:
+        """A product in pieces along the reduction, most of them chained to the LOADs before."""
+        config, rng = self.config, self.chains
+        m = int(rng.integers(1, 17))
+        groups = min(config.accumulator_rows // m, WORDS * config.lanes // config.columns)
+        n = int(rng.integers(1, min(groups * config.columns, 40) + 1))
+        ends = sorted({*rng.integers(1, WORDS + 1, 2).tolist(), WORDS})
+        parts = config.lanes // config.rows
+        for first, end in pairwise([0, *ends]):
+            flags = F.WEIGHTS_IN_MEMORY | (F.CONTINUE if first else NONE)
+            flags |= F.HOLD if end < WORDS else self.flags(F.RESIDUAL, F.NARROW, F.KEEP_EXPONENT)
+            tensor = self.tensor("x", x)
+            tensor["x_base"] += first
+            if m >= CHAINED_ROWS and rng.random() < 0.8:
+                flags |= F.CHAIN
+                run = m * config.lanes + int(rng.integers(0, 3)) * config.memory_width
+                self.add(
+                    Opcode.LOAD,
+                    F.CHAIN,
+                    space=Space.ROWS8,
+                    address=ROWS + int(rng.integers(0, 64)) * config.memory_width,
+                    pitch=-(-run // config.memory_width) * config.memory_width,
+                    rows=m,
+                    words=end - first,
+                    base=tensor["x_base"],
+                    stride=tensor["x_stride"],
+                    slot=tensor["x_slot"],
+                )
+            if rng.random() < 0.3:
+                self.load(other)
+            residual = self.tensor("r", r)
+            self.add(
+                Opcode.MATMUL,
+                flags,
+                m=m,
+                n=n,
+                k_tiles=(end - first) * parts - int(rng.integers(parts)),
+                p_base=self.count(8),
+                r_base=residual["r_base"],
+                r_stride=residual["r_stride"],
+                w_address=TILES + int(rng.integers(0, 32)) * config.memory_width,
+                **tensor,
+                **self.tensor("y", y),
+            )
 
     def attend(self, q: int, k: int, v: int, y: int, *, brief: bool = False) -> None:
         """A chain of runs, each with other keys, masks and groups; one block if `brief`.
@@ -338,6 +385,8 @@ def random_image(
             writer.argmax(a, b)
         elif kind == "load":
             writer.load(a)
+        if config.chaining and writer.chains.random() < 0.4:
+            writer.chain(a, b, c, d)
         if kind != "load" and writer.result + 20 * WORDS * config.word_bytes <= RESULTS + room:
             writer.store(int(rng.integers(0, 4)))
     program = insert_tokens([*writer.program, Instruction(Opcode.HALT)], config)

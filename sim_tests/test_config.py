@@ -38,6 +38,9 @@ def test_kinds(field):
     if field in ("name", "engine", "memory", "pe", "sdram_part", "flash_part"):
         with pytest.raises(ConfigError, match=f"{field} must be a string, not 3$"):
             TINY.replace(**{field: 3})
+    elif field == "chaining":
+        with pytest.raises(ConfigError, match=r"chaining must be true or false, not 1$"):
+            TINY.replace(chaining=1)
     else:
         for value in (True, "8", 8.0, None):
             with pytest.raises(ConfigError, match=f"{field} must be an integer, not {value!r}$"):

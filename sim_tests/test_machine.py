@@ -22,6 +22,9 @@ CONFIGS = {
     "sparse": SQUARE.replace(rows=8, columns=4, pe="packed", sparsity=8),
     "parts": SQUARE.replace(rows=2, columns=16, pe="packed", sparsity=4),
     "chosen": SQUARE.replace(sparsity=4),
+    "chained": SQUARE.replace(chaining=True, accumulator_width=24),
+    "chained_tall": SQUARE.replace(rows=8, columns=4, vector_lanes=2, chaining=True, pe="packed"),
+    "chained_wide": SQUARE.replace(rows=2, columns=8, chaining=True, memory_width=16),
     "chip": PRESETS["tiny"].replace(
         on_chip_bytes=SIZE, scratchpad_words=512, scratchpad_banks=1, accumulator_width=28
     ),
@@ -29,6 +32,7 @@ CONFIGS = {
 #: Share of cycles in which each channel of the memory stalls.
 STALLS = {"square": [0.0, 0.5], "tall": [0.3], "wide": [0.0], "chip": [0.0]}
 STALLS |= {"packed": [0.0], "sparse": [0.0, 0.4], "parts": [0.2], "chosen": [0.0]}
+STALLS |= {"chained": [0.0, 0.5], "chained_tall": [0.2], "chained_wide": [0.0]}
 
 
 def run(config, images, build, stalls=(0.0,), arguments=None, bench="tb_machine", **env):

@@ -50,8 +50,10 @@ def test_buffers_of_attention_do_not_grow_with_the_keys():
     assert reach[0] == reach[1]
 
 
-def test_a_layer_uses_all_of_its_range_and_saturates_little():
-    program = mha_ffn(SMALL, tokens=32, embed=24, project=16, ffn=40, begin=16, end=8)
+@pytest.mark.parametrize("chaining", [False, True])
+def test_a_layer_uses_all_of_its_range_and_saturates_little(chaining):
+    config = SMALL.replace(chaining=chaining)
+    program = mha_ffn(config, tokens=32, embed=24, project=16, ffn=40, begin=16, end=8)
     _, y, counters = run(program)
     assert 5 < y.std() < 60
     assert counters["saturations"] < 0.01 * 32 * (24 + 3 * 16 + 24 + 40)
@@ -59,18 +61,20 @@ def test_a_layer_uses_all_of_its_range_and_saturates_little():
 
 
 @pytest.mark.parametrize(
-    ("shape", "lost"),
+    ("shape", "begin", "lost"),
     [
-        ({"tokens": 64, "embed": 64, "project": 64, "ffn": 64, "begin": 31, "end": 16}, 515),
-        ({"tokens": 128, "embed": 192, "project": 256, "ffn": 256, "begin": 25, "end": 16}, 744),
+        ({"tokens": 64, "embed": 64, "project": 64, "ffn": 64, "end": 16}, 31, (511, 311)),
+        ({"tokens": 128, "embed": 192, "project": 256, "ffn": 256, "end": 16}, 25, (744, 346)),
     ],
     ids=["s64", "s128"],
 )
-def test_a_layer_loses_few_cycles(shape, lost):
-    program = mha_ffn(PRESETS["bench"], **shape)
+@pytest.mark.parametrize("chaining", [False, True])
+def test_a_layer_loses_few_cycles(shape, begin, lost, chaining):
+    config = PRESETS["bench"].replace(chaining=chaining)
+    program = mha_ffn(config, **shape, begin=begin)
     code = disassemble(program.code)
     cycles = predict(code, program.config, entry=program.entry).cycles
-    assert cycles - mac_cycles(program) <= lost
+    assert cycles - mac_cycles(program) <= lost[chaining]
 
 
 @pytest.mark.parametrize("rows", [1, 31, 64, 65, 96, 500, 512, 2048])

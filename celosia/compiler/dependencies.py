@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from celosia.compiler.dependencies_effects import Effects, Places, effects
 from celosia.config import MachineConfig
-from celosia.isa import Instruction, Opcode, Unit, check_tokens
+from celosia.isa import Flag, Instruction, Opcode, Unit, check_tokens
 
 __all__ = ["hoist_loads", "insert_tokens"]
 
@@ -68,7 +68,8 @@ def insert_tokens(program: Sequence[Instruction], config: MachineConfig) -> list
     earlier, unless it follows from other waits that the earlier has ended: units take and end
     their instructions in order, and what has ended had waited for its own. A unit makes its
     writes in order, after the reads of the instructions before; so of its own instructions, one
-    waits only for those of which it reads the results.
+    waits only for those of which it reads the results. A chained MATMUL waits for chained LOADs
+    word by word, without tokens.
 
     Parameters
     ----------
@@ -88,7 +89,10 @@ def insert_tokens(program: Sequence[Instruction], config: MachineConfig) -> list
     for index, unit in enumerate(units):
         if unit < 0:
             continue
-        needed = _latest(*_hazards(everything[index], trackers), units, unit)
+        sources, overwritten = _hazards(everything[index], trackers)
+        if Flag.CHAIN in program[index].flags:
+            sources = np.array([i for i in sources if Flag.CHAIN not in program[i].flags], int)
+        needed = _latest(sources, overwritten, units, unit)
         for source, last in enumerate(needed):
             if last > known[unit, source]:
                 signals[last].add(Unit(unit))

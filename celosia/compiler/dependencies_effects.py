@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from celosia.compiler.rows import touched
+from celosia.compiler.rows import memory_rows, touched
 from celosia.config import MachineConfig
 from celosia.isa import Flag, Instruction, Opcode, Space
 from celosia.tiles import instruction_tiles
@@ -124,7 +124,7 @@ def _move(ins: Instruction, config: MachineConfig, found: Effects) -> None:
     words, beats = touched(ins, config)
     width = config.memory_width
     first = ins["address"] // width + beats.start
-    memory = _grid(first, ins["pitch"] // width, rows, len(beats))
+    memory = _grid(first, ins["pitch"] // width, memory_rows(ins), len(beats))
     pad = _grid(ins["base"] + words.start, ins["stride"], rows, len(words))
     if ins.opcode is Opcode.STORE:
         found.read("scratchpad", pad)
@@ -155,6 +155,8 @@ def _matmul(ins: Instruction, config: MachineConfig, found: Effects) -> None:
         found.read("memory", _run(ins["w_address"] // config.memory_width, beats))
     else:
         _operand(ins, "w", n, depth, found)
+    if Flag.HOLD in ins.flags:
+        return  # the next one has the rest
     if Flag.RESIDUAL in ins.flags:
         found.read("scratchpad", _rows(ins, "r", m, -(-n // config.lanes)))
     if Flag.ACTIVATE in ins.flags:

@@ -91,17 +91,18 @@ class Builder:
         space: Space,
         adds: Mapping[str, int],
         extent: Mapping[str, int],
+        flags: Flag = NONE,
         **operands: int,
     ) -> None:
         size = self.config.word_bytes if space is Space.ROWS16 else self.config.lanes
         self.emit(
             opcode,
-            NONE,
+            flags,
             adds,
             extent,
             space=space,
             address=address,
-            pitch=pitch or region.words * size,
+            pitch=pitch or (region.rows if Flag.CHAIN in flags else region.words) * size,
             rows=region.rows,
             words=region.words,
             base=region.base,
@@ -117,9 +118,11 @@ class Builder:
         pitch: int = 0,
         space: Space = Space.ROWS16,
         adds: Mapping[str, int] = NOTHING,
+        flags: Flag = NONE,
     ) -> None:
-        """Fill a region from memory."""
-        self._move(Opcode.LOAD, region, address, pitch, space, adds, NOTHING, slot=region.slot)
+        """Fill a region from memory; with CHAIN that has word after word of all rows."""
+        slot = region.slot
+        self._move(Opcode.LOAD, region, address, pitch, space, adds, NOTHING, flags, slot=slot)
 
     def store(
         self,
@@ -218,7 +221,8 @@ class Builder:
         x, y : Region
             Operand and result; the residual, if there is one, is what `y` holds.
         flags : Flag
-            RESIDUAL, ACTIVATE, NARROW, WIDE.
+            RESIDUAL, ACTIVATE, NARROW, WIDE; CHAIN, CONTINUE, and HOLD, with which nothing is
+            written and no parameters are needed.
         channels : (int, int), optional
             First and number of the channels to form, multiples of a word but at the end; all of
             them by default. `y` has the columns of all.
@@ -231,7 +235,9 @@ class Builder:
         each = tiles.channels if matrix.skips else count
         stored = self._stored(matrix)
         for first, n in pieces(count, self._channels(count, tiles.channels)):
-            p_base = self._parameters(matrix.parameters, begin + first, n)
+            p_base = 0
+            if Flag.HOLD not in flags:
+                p_base = self._parameters(matrix.parameters, begin + first, n)
             for row, m in pieces(x.rows, config.accumulator_rows):
                 for inner, part in pieces(n, each):
                     channel = begin + first + inner

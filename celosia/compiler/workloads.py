@@ -9,11 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from celosia.compiler import key_patterns
+from celosia.compiler.cycles.latencies import BURST_BEATS
 from celosia.compiler.dependencies import insert_tokens
 from celosia.compiler.key_runs import KeyRun, steps
-from celosia.compiler.layout import Matrix, MemoryLayout, ceil_div, parameter_bytes
+from celosia.compiler.layout import (
+    PARAMETER_BYTES,
+    Matrix,
+    MemoryLayout,
+    ceil_div,
+    parameter_bytes,
+)
 from celosia.compiler.layout_scratchpad import Region
 from celosia.compiler.layout_tiles import TiledFormat
 from celosia.compiler.program import Program, Tensor
@@ -55,22 +63,55 @@ class Workload:
         self, name: str, outputs: int, inputs: int, *, spread: float, to: float, tiles: bool = True
     ) -> Matrix:
         """Place random weights; the product of rows of one spread has rows of another."""
-        weight = self.rng.integers(-128, 128, (outputs, inputs), np.int8)
-        multiplier, shift = dyadic(to / (spread * INT8_SPREAD * inputs**0.5))
-        bias = np.round(self.rng.normal(0, to / 3, outputs)).astype(np.int64)
-        parameters = parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
-        stored = weight
-        if tiles:
-            tiled = TiledFormat(self.config, WeightFormat("int8"), inputs)
-            ones = np.ones((outputs, 1), np.int64)
-            stored = np.concatenate(tiled.store(weight.astype(np.int64), ones).tiles)
+        weight, parameters = self._constants(outputs, inputs, spread, to)
         return Matrix(
             name,
             outputs,
             ceil_div(inputs, self.config.rows),
-            self.memory.place(f"{name}.weight", stored),
+            self.memory.place(f"{name}.weight", self._tiles(weight) if tiles else weight),
             self.memory.place(f"{name}.parameters", parameters),
         )
+
+    def parts(
+        self, name: str, outputs: int, inputs: int, channels: int, *, spread: float, to: float
+    ) -> list[Matrix]:
+        """Place random weights in parts.
+
+        Returns
+        -------
+        list of Matrix
+            Of the first channels the weights of each word of a row; all weights of the others.
+        """
+        lanes = self.config.lanes
+        weight, parameters = self._constants(outputs, inputs, spread, to)
+        address = self.memory.place(f"{name}.parameters", parameters)
+        parts = [weight[:channels, at : at + lanes] for at in range(0, inputs, lanes)]
+        *first, others = (
+            Matrix(
+                name,
+                len(part),
+                ceil_div(part.shape[1], self.config.rows),
+                self.memory.place(f"{name}.weight", self._tiles(part)),
+                address,
+            )
+            for part in (*parts, weight[channels:])
+        )
+        return [*first, replace(others, parameters=address + channels * PARAMETER_BYTES)]
+
+    def _constants(
+        self, outputs: int, inputs: int, spread: float, to: float
+    ) -> tuple[NDArray[np.int8], NDArray[np.void]]:
+        """Return random weights and their parameters."""
+        weight = self.rng.integers(-128, 128, (outputs, inputs), np.int8)
+        multiplier, shift = dyadic(to / (spread * INT8_SPREAD * inputs**0.5))
+        bias = np.round(self.rng.normal(0, to / 3, outputs)).astype(np.int64)
+        return weight, parameter_bytes(np.full(outputs, multiplier), np.full(outputs, shift), bias)
+
+    def _tiles(self, weight: NDArray[np.int8]) -> NDArray[np.uint8]:
+        """Return weights as memory holds them."""
+        tiled = TiledFormat(self.config, WeightFormat("int8"), weight.shape[1])
+        ones = np.ones((len(weight), 1), np.int64)
+        return np.concatenate(tiled.store(weight.astype(np.int64), ones).tiles)
 
     def gelu(self) -> int:
         """Place the table of a GELU; return its address."""
@@ -95,6 +136,8 @@ class Workload:
         builder, memory = self.builder, self.memory
         builder.emit(Opcode.HALT)
         entry = memory.place("program", bytes(len(builder.program) * INSTRUCTION_BYTES))
+        # Inputs lie behind it, in whole bursts.
+        memory.image += bytes(-len(memory.image) % (BURST_BEATS * self.config.memory_width))
         linked = insert_tokens([memory.linked(ins) for ins in builder.program], self.config)
         memory.fill(entry, assemble(linked))
         inputs, outputs = (
@@ -123,7 +166,14 @@ def runs(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def mha_ffn(
-    config: MachineConfig, *, tokens: int, embed: int, project: int, ffn: int, begin: int, end: int
+    config: MachineConfig,
+    *,
+    tokens: int,
+    embed: int,
+    project: int,
+    ffn: int,
+    end: int,
+    begin: int = 0,
 ) -> Program:
     """Return one head of attention with its projections, and a feed-forward half with GELU.
 
@@ -133,21 +183,21 @@ def mha_ffn(
         The machine; its scratchpad must hold all activations.
     tokens, embed, project, ffn : int
         Rows; their width; width of Q, K and V; width inside the feed-forward half.
-    begin, end : int
-        Rows of the first block that is loaded, and of the last one that is stored.
+    end : int
+        Rows of the last block that is stored.
+    begin : int
+        Rows of the first block that is loaded; 0 if all are, as they always are with chaining.
     """
     work = Workload(config)
     builder, lanes = work.builder, config.lanes
     matrices = {
         "q": work.matrix("q", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
-        "k": work.matrix("k", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD),
         "v": work.matrix("v", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD, tiles=False),
         "o": work.matrix("o", embed, project, spread=ROW_SPREAD, to=ROW_SPREAD),
         "up": work.matrix("up", ffn, embed, spread=ROW_SPREAD, to=ROW_SPREAD),
         "down": work.matrix("down", embed, ffn, spread=ROW_SPREAD, to=INT8_SPREAD / 2),
     }
     table = work.gelu()
-    source = work.tensor("inputs", "x", tokens, embed)
     target = work.tensor("outputs", "y", tokens, embed)
 
     pad, words = builder.pad, builder.words
@@ -163,19 +213,18 @@ def mha_ffn(
     blocks = list(pieces(tokens, most))
 
     # K, Vᵀ, Q: what comes last is needed last. V's weights stream, so that its product is Vᵀ.
-    for first, rows in runs([begin, tokens - begin]):
-        builder.load(x.part(first, rows), source + first * embed, space=Space.ROWS8, pitch=embed)
-        for channel, n in runs([lanes, lanes, project - 2 * lanes]):
-            builder.matmul(
-                matrices["k"], x.part(first, rows), k.part(first, rows), channels=(channel, n)
-            )
-        if not first:
-            # The first rows come before the tiles that are fetched as products are decoded, and
-            # a few parameters before the rows.
-            builder.program.sort(key=lambda instruction: instruction.opcode is Opcode.MATMUL)
-            builder.program.insert(0, builder.program.pop(1))
-    builder.load(weights, matrices["v"].weights, space=Space.ROWS8, pitch=embed)
+    if config.chaining:
+        _chained_keys(work, x, k, (embed, project))
+    else:
+        _keys(work, x, k, (embed, project), begin)
     builder.matmul_rows(matrices["v"], 0, weights, x, v)
+    product = builder.program.pop()
+    # Parameters take a cycle each, so they come first. Two LOADs hold back what is dispatched
+    # behind them: Q's tiles, which would be fetched between their rows.
+    for first, rows in pieces(project, ceil_div(project, 2)):
+        source = matrices["v"].weights + first * embed
+        builder.load(weights.part(first, rows), source, space=Space.ROWS8, pitch=embed)
+    builder.program.append(product)
     for first, rows in blocks:
         builder.matmul(matrices["q"], x.part(first, rows), q.part(first, rows))
 
@@ -212,6 +261,50 @@ def mha_ffn(
                 builder.store(*stores[-2], space=Space.ROWS8, pitch=embed)
     builder.store(*stores[-1], space=Space.ROWS8, pitch=embed)
     return work.finish("mha_ffn", tokens)
+
+
+def _keys(work: Workload, x: Region, k: Region, shape: tuple[int, int], begin: int) -> None:
+    """Load the rows in two blocks, and multiply each as soon as it is there."""
+    builder, lanes, (embed, project) = work.builder, work.config.lanes, shape
+    matrix = work.matrix("k", project, embed, spread=INT8_SPREAD, to=ROW_SPREAD)
+    source = work.tensor("inputs", "x", x.rows, embed)
+    for first, rows in runs([begin, x.rows - begin]):
+        part = x.part(first, rows)
+        builder.load(part, source + first * embed, space=Space.ROWS8, pitch=embed)
+        for channel, n in runs([lanes, lanes, project - 2 * lanes]):
+            builder.matmul(matrix, part, k.part(first, rows), channels=(channel, n))
+        if not first:
+            # The first rows come before the tiles that are fetched as products are decoded, and
+            # a few parameters before the rows.
+            builder.program.sort(key=lambda instruction: instruction.opcode is Opcode.MATMUL)
+            builder.program.insert(0, builder.program.pop(1))
+
+
+def _chained_keys(work: Workload, x: Region, k: Region, shape: tuple[int, int]) -> None:
+    """Multiply the rows word by word as they come, many channels of each.
+
+    The product of the first words needs no parameters: they come behind those words.
+    """
+    builder, config, (embed, project) = work.builder, work.config, shape
+    lanes = config.lanes
+    channels = min(project, config.accumulator_rows // x.rows * config.columns)
+    # Other products take turns with the banks of the accumulators; an even number of turns leaves
+    # that of the scores free when attention begins.
+    if ceil_div(project - channels, config.columns) % 2 == 0:
+        channels -= config.columns
+    *parts, others = work.parts("k", project, embed, channels, spread=INT8_SPREAD, to=ROW_SPREAD)
+    # The exponents of int8 are 0, and later words have them elsewhere: while the first words are
+    # multiplied, theirs cannot be written.
+    elsewhere = builder.pad.take(x.rows, 1)
+    later = replace(x.columns(1), slot=elsewhere.slot)
+    source, *_ = (work.tensor("inputs", f"x.{word}", x.rows, lanes) for word in range(x.words))
+    builder.load(x.columns(0, 1), source, space=Space.ROWS8, flags=Flag.CHAIN)
+    builder.matmul(parts[0], x.columns(0, 1), k, flags=Flag.CHAIN | Flag.HOLD)
+    builder.load(later, source + x.rows * lanes, space=Space.ROWS8, flags=Flag.CHAIN)
+    for word, part in enumerate(parts[1:]):
+        flags = Flag.CHAIN | Flag.CONTINUE | (Flag.HOLD if word + 1 < later.words else Flag(0))
+        builder.matmul(part, later.columns(word, 1), k, flags=flags)
+    builder.matmul(others, x, k.columns(channels // lanes), flags=Flag.KEEP_EXPONENT)
 
 
 #: Keys whose K and Vᵀ are loaded at once, and how many such chunks there is room for.

@@ -39,12 +39,14 @@ class Drains:
         self._reads = reads.runs[RESIDUALS]
         self._residuals = reads.reader(RESIDUALS)
         self._asked = 0  # when the last word of a residual was asked for
-        self._waiting: deque[tuple[Drain, int, int]] = deque()
+        self._follows = config.chaining
+        # Each with when it was queued, and when its first and its last row can be read.
+        self._waiting: deque[tuple[Drain, int, int, int]] = deque()
         # When drains were handed on, their lanes being prepared; one more than have begun, if it
         # waits already.
         self._handed: deque[int] = deque([-1] * DRAIN_QUEUE, DRAIN_QUEUE)
-        # The drain under way: its first row, and how many, the last one not yet being known.
-        self._under_way: tuple[Drain, int] | None = None
+        # The drain under way: its first row, and before which the last one cannot go.
+        self._under_way: tuple[Drain, int, int] | None = None
         self._first = self._last = -LANES_TAKEN
         # When the last two drains of each bank have read their last rows.
         self._drained = [deque([-1, -1], 2) for _ in range(2)]
@@ -62,8 +64,12 @@ class Drains:
 
     def add(self, drain: Drain, queued: int, start: int, end: int) -> None:
         """Add a drain: when it was queued, and when the first and last row before it went."""
-        closed = end + self.to_sums + SUM_PATH if drain.rows else start + 1
-        self._waiting.append((drain, queued, closed))
+        closed = end + self.to_sums + SUM_PATH
+        if not drain.rows:  # all operands have been read: a tile before rows
+            closed = (start if drain.output else end) + 1
+        # Of chained machines the rows go as they are complete.
+        first = start + closed - end if self._follows and drain.rows else closed
+        self._waiting.append((drain, queued, first, closed))
         if len(self._waiting) == 1:
             self._prepare()
 
@@ -71,7 +77,7 @@ class Drains:
         """When a bank can be summed into: all its drains, or all but one, have read it."""
         most = int(joins)
         while (left := self._left(bank)) > most:
-            if any(drain.bank == bank for drain, _, _ in self._waiting):
+            if any(drain.bank == bank for drain, *_ in self._waiting):
                 self._begin()
             else:
                 self._end()
@@ -79,7 +85,7 @@ class Drains:
 
     def _left(self, bank: int) -> int:
         """Drains of a bank of which the end is not known."""
-        waiting = sum(drain.bank == bank for drain, _, _ in self._waiting)
+        waiting = sum(drain.bank == bank for drain, *_ in self._waiting)
         return waiting + (self._under_way is not None and self._under_way[0].bank == bank)
 
     def block(self) -> int:
@@ -100,7 +106,7 @@ class Drains:
 
     def _prepare(self) -> None:
         """Prepare the lanes of the next drain, once the last one has taken over its own."""
-        drain, queued, _ = self._waiting[0]
+        drain, queued, *_ = self._waiting[0]
         begin = max(queued, self._handed[-1]) + 1
         if drain.rows:
             begin = max(begin, self._first + LANES_TAKEN) + self.lanes + 1
@@ -110,28 +116,28 @@ class Drains:
         """Begin the next drain."""
         if self._under_way:
             self._end()
-        drain, queued, closed = self._waiting.popleft()
-        first = max(self._handed[-1] + 1, self._last + 1, closed)
+        drain, queued, opened, closed = self._waiting.popleft()
+        first = max(self._handed[-1] + 1, self._last + 1, opened)
         if drain.residual:
             first = max(first, self._ask(drain.residual[0], queued + 1))
         if drain.output:
             first = max(first, self._reciprocals[0])
         if drain.rows:
             self._first = first
-        self._under_way = drain, first
+        self._under_way = drain, first, closed
         if self._waiting:
             self._prepare()
 
     def _end(self) -> None:
         """End the drain under way."""
         assert self._under_way is not None
-        drain, first = self._under_way
+        drain, first, closed = self._under_way
         self._under_way = None
         rows = max(1, drain.rows * drain.parts)
         if drain.residual:
             last = self._add_residual(*drain.residual, first, rows)
         else:
-            last = first + rows - 1
+            last = max(first + rows, closed + drain.parts) - 1
         self._last = last
         if drain.rows:
             self._drained[drain.bank].append(last)

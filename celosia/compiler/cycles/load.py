@@ -6,9 +6,9 @@ from celosia.compiler.cycles.latencies import BURST_BEATS, LOADS_AHEAD, WRITE_LA
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.read_client import ReadClient
 from celosia.compiler.cycles.sequencer import Machine
-from celosia.compiler.rows import ENTRY_BYTES, touched
+from celosia.compiler.rows import ENTRY_BYTES, memory_rows, touched
 from celosia.config import MachineConfig
-from celosia.isa import Instruction, Space, Unit
+from celosia.isa import Flag, Instruction, Space, Unit
 
 __all__ = ["ask_for_rows", "row_requests", "write_rows"]
 
@@ -20,7 +20,7 @@ def row_requests(instruction: Instruction, config: MachineConfig) -> Iterator[tu
     """
     _, touches = touched(instruction, config)
     beats = len(touches)
-    rows = 1 if Space(instruction["space"]) in ENTRY_BYTES else instruction["rows"]
+    rows = memory_rows(instruction)
     joined = 1
     if instruction["pitch"] == beats * config.memory_width:
         joined = -(-BURST_BEATS // beats)
@@ -64,13 +64,22 @@ def write_rows(machine: Machine, client: ReadClient, jobs: Times, written: Times
         else:
             # A word is one beat or more, or two words that are written in two cycles.
             words, beats = map(len, touched(instruction, config))
+            rows = memory_rows(instruction)
+            chained = Flag.CHAIN in instruction.flags
+            if chained:  # the words of a beat at a time
+                words = max(1, config.memory_width // config.lanes)
+                beats = max(1, config.lanes // config.memory_width)
+                rows = -(-rows * instruction["rows"] // words)
             pace = -(-words // beats)
             end = begin
-            for _ in range(instruction["rows"]):
+            for _ in range(rows):
                 first, last = yield from client.take(beats, end, pace)
                 yield Alarm(last)  # by then, what else is written is known
                 end = last + words - (beats - 1) * pace if pace > 1 else last + 1
                 word = max(1, beats // words)
                 end = machine.writes.delayed(first + word, end, word)
+                if chained:
+                    for index in range(words):
+                        machine.chained.add(end - (words - 1 - index) * word)
         written.add(end)
         queue.end(end + WRITE_LATENCY)

@@ -10,6 +10,7 @@ from celosia.compiler.cycles.latencies import (
     WORD_LATENCY,
     WORDS_AHEAD,
     WORDS_THERE,
+    WRITE_LATENCY,
 )
 from celosia.compiler.cycles.network import Alarm, Process, Times
 from celosia.compiler.cycles.passes import (
@@ -69,6 +70,8 @@ class MatrixUnit:
         self.reads = machine.reads.runs[ROWS]
         self.tiles = TileLoader(machine.config, client, machine.reads)
         self.drains = Drains(machine.config, machine.reads, machine.writes)
+        self.chained = machine.chained
+        self._words = 0  # of chained LOADs that have gone
         self._bank = 0
         self._step = 0  # when the last step went to the queues, the cycle after the walkers
         self._asked = self._end = -1  # when the last row was asked for, and went
@@ -172,13 +175,16 @@ class MatrixUnit:
             words = drains.block() if p.from_probabilities else read + WORD_LATENCY
             start = max(wanted, free, there, words)
             end = start + p.rows * p.pace - 1
+            came = 0  # when the last row could be asked for
+            if p.chained:
+                start, end, came = yield from self._chain(p, start)
             stalls.accumulators += max(0, free - wanted)
             stalls.tiles += max(0, there - max(wanted, free))
             stalls.rows += p.rows * p.pace
             tiles.taken, self._end = start, end
 
             rows = end, p.rows, p.pace
-            self._asked = max(asked + p.rows - 1, _gone(self._gone, rows, STEPS_AHEAD) + 1)
+            self._asked = max(asked + p.rows - 1, came, _gone(self._gone, rows, STEPS_AHEAD) + 1)
             if not p.from_probabilities:
                 self._asked = max(self._asked, _gone(self._words_gone, rows, WORDS_AHEAD) + 1)
                 self._words_gone.append(rows)
@@ -197,8 +203,25 @@ class MatrixUnit:
                 if p.more is not None:
                     self._step = max(self._step + 1, drains.room())
                     drains.add(p.more, self._step, start, end)
-                if not (p.drain.scores or p.from_probabilities):
-                    self._bank ^= 1
+            self._bank ^= p.turns
+
+    def _chain(self, p: Pass, start: int) -> Generator[Times | Alarm, None, tuple[int, int, int]]:
+        """Let each row go as soon as it has been loaded, but none before `start`.
+
+        Returns
+        -------
+        start, end, came : int
+            When the first row goes, the last cycle of the last one, and when that had come.
+        """
+        begin = came = 0
+        time = start
+        for row in range(p.rows):
+            came = (yield from self.chained.item(self._words + row)) + WRITE_LATENCY
+            time = max(time, came + WORD_LATENCY)
+            begin = begin or time
+            time += p.pace
+        self._words += p.rows
+        return begin, time - 1, came
 
     def _read(self, runs: Iterable[Run]) -> None:
         """Note how rows are read, which comes before columns."""

@@ -50,8 +50,9 @@ class Pass(NamedTuple):
     are so many rows of a group, and the next group lies `row_group` words further. A row takes
     `pace` cycles, and with `both` two words at once. `opens` and `closes` mark the first and the
     last pass of a group of passes, `drain` what follows it, and `more` a second drain of the same.
-    A group that `joins` can be summed while the one before drains.
-    `stored` is what a tile takes in memory, in bytes.
+    A group that `joins` can be summed while the one before drains. Behind a pass that `turns` the
+    next MATMUL's sums go to the other bank. `stored` is what a tile takes in memory, in bytes. The
+    rows of a `chained` pass are taken as they are loaded.
     """
 
     rows: int
@@ -74,6 +75,8 @@ class Pass(NamedTuple):
     more: Drain | None = None
     stored: int = 0
     joins: bool = False
+    turns: bool = False
+    chained: bool = False
 
     def reads(self, first: int, stop: int, time: int, pace: int) -> Iterator[Run]:
         """Yield how the words of rows from `first` up to `stop` are read, from `time` on."""
@@ -102,19 +105,24 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
     x, x_stride, w, w_stride = ins["x_base"], ins["x_stride"], ins["w_base"], ins["w_stride"]
     present = tiles.present(k_tiles, ins["skip"])
     last = present[-1]
+    held, goes_on = Flag.HOLD in ins.flags, Flag.CONTINUE in ins.flags
     for channel in range(0, n, tiles.channels):
         loaded = columns if from_memory else min(columns, n - channel)
         drain, *more = (
             Drain(bank, m, residual=_residual(ins, config, first), ends=first + columns >= n)
             for first in range(channel, min(channel + tiles.channels, n), columns)
         )
+        ends = channel + tiles.channels >= n
+        if held:  # the sums stay
+            drain, more = Drain(bank, 0, ends=True) if ends else None, []
+        turns = not held and (ends or not goes_on)
         for k in present:
             word = k * twice // parts
             yield Pass(
                 m,
                 bank,
-                k == present[0],
-                k == last,
+                k == present[0] and not goes_on and not (held and channel),
+                k == last and not held,
                 loaded,
                 w + channel * w_stride + word,
                 w_stride,
@@ -126,8 +134,10 @@ def matmul_passes(ins: Instruction, config: MachineConfig, bank: int) -> Iterato
                 both=tiles.lanes > config.lanes,
                 more=more[0] if more and k == last else None,
                 stored=tiles.tile + (0 if k % tiles.run else tiles.scales),
+                turns=turns and k == last,
+                chained=Flag.CHAIN in ins.flags and channel == 0 and k % parts == 0,
             )
-        bank ^= 1
+        bank ^= turns
 
 
 def _residual(ins: Instruction, config: MachineConfig, channel: int) -> tuple[int, int] | None:

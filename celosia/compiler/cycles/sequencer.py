@@ -71,6 +71,8 @@ class Machine:
         self.reads = Reads(config.scratchpad_banks)
         self.writes = Writes()
         self.beats_written = 0
+        #: When each word of the chained LOADs was written.
+        self.chained = network.times()
         #: When HALT, and everything read after it, has been taken.
         self.halted = network.times()
 
