@@ -140,13 +140,13 @@ M = 8
             [*list(pieces(ONE, M, 4, (0, 1, 2)))[:1], *list(pieces(ONE, M, 5, (0, 1, 2)))[1:]],
             "n must be 4, as in the MATMUL that it continues, not 5",
         ),
-        (pieces(ONE, 33, 9, (0, 1, 2)), "m times the tiles of n must be at most 64, not 99"),
+        (list(pieces(ONE, 33, 9, (0, 1, 2))), "m times the tiles of n must be at most 64, not 99"),
         (
-            pieces(ONE.replace(pe="packed"), M, 4, (0, 1, 2), code=1),
+            list(pieces(ONE.replace(pe="packed"), M, 4, (0, 1, 2), code=1)),
             "hold and continue are for weights of 8 bits",
         ),
         ([load(ONE, M, 0, 1)], "HALT: a chained MATMUL must stream"),
-        (pieces(ONE, M, 4, (0, 1), F.CHAIN), "must stream what chained LOADs have written"),
+        (list(pieces(ONE, M, 4, (0, 1), F.CHAIN)), "must stream what chained LOADs have written"),
         (
             [load(ONE, M, 1, 1), *pieces(ONE, M, 4, (0, 1), F.CHAIN)],
             "must stream what chained LOADs have written, in order",
@@ -161,13 +161,12 @@ M = 8
         ),
         ([load(ONE, M, 0, 1, space=Space.ROWS16)], "chain is for rows8"),
     ],
-    ids=str,
 )
 def test_what_is_refused(program, message):
     config = ONE.replace(pe="packed")
     memory = np.zeros(config.on_chip_bytes, np.uint8)
     golden = GoldenMachine(config, memory)
-    put(golden, None, memory, list(program))
+    put(golden, None, memory, program)
     with pytest.raises(ProgramError, match=message):
         golden.run()
     put(golden, None, memory, [load(config, M, 0, 1), *pieces(config, M, 4, (0, 1), F.CHAIN)])
