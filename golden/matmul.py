@@ -43,7 +43,8 @@ def check_chaining(config: MachineConfig, instruction: Instruction) -> bool:
         return False
     if is_load and instruction["space"] != Space.ROWS8:
         raise ProgramError("chain is for rows8, whose exponents are 0 from the first word on")
-    if not is_load and (Flag.WEIGHTS_IN_MEMORY not in flags or Flag.SPARSE in flags):
+    dense = Flag.WEIGHTS_IN_MEMORY in flags and Flag.SPARSE not in flags
+    if not is_load and (not dense or instruction["skip"]):
         raise ProgramError("chain is for dense weights in memory")
     return True
 

@@ -159,11 +159,15 @@ M = 8
             [load(ONE, M, 0, 1), product(ONE, M, 4, 1, F.CHAIN)],
             "chain is for dense weights in memory",
         ),
+        (
+            [load(ONE, M, 0, 2), *pieces(ONE, M, 4, (0, 2), F.CHAIN, skip=1)],
+            "chain is for dense weights in memory",
+        ),
         ([load(ONE, M, 0, 1, space=Space.ROWS16)], "chain is for rows8"),
     ],
 )
 def test_what_is_refused(program, message):
-    config = ONE.replace(pe="packed")
+    config = ONE.replace(pe="packed", sparsity=4)
     memory = np.zeros(config.on_chip_bytes, np.uint8)
     golden = GoldenMachine(config, memory)
     put(golden, None, memory, program)
