@@ -160,7 +160,7 @@ M = 8
             "chain is for dense weights in memory",
         ),
         (
-            [load(ONE, M, 0, 2), *pieces(ONE, M, 4, (0, 2), F.CHAIN, skip=1)],
+            [load(ONE, M, 0, 2), *pieces(ONE, M, 4, (0, 2), F.CHAIN, skip=0xFFFFFFFE)],
             "chain is for dense weights in memory",
         ),
         ([load(ONE, M, 0, 1, space=Space.ROWS16)], "chain is for rows8"),
