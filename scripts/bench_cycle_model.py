@@ -30,12 +30,13 @@ __all__ = ["MEASUREMENTS"]
 
 #: Latency in cycles, and beats in 256 cycles.
 TIMINGS = [(40, 256), (10, 256), (200, 256), (40, 128), (40, 32)]
-#: Machines for small programs; the last two have beats of two columns, and columns of two beats.
+#: Machines for small programs. `wide` has beats of two columns, `narrow` columns of two beats.
 MACHINES = [
     PRESETS["tiny"],
     PRESETS["small"],
     PRESETS["small"].replace(name="wide", memory_width=16),
     PRESETS["small"].replace(name="narrow", columns=4, memory_width=4),
+    PRESETS["small"].replace(name="chained", chaining=True),
 ]
 #: Aimed at, in percent.
 TARGET = 3.0
@@ -108,8 +109,8 @@ def _encoder() -> Iterator[float]:
 
 
 GROUPS = {
-    "kernels": (_kernels, "tiny, small, wide, narrow"),
-    "random": (_random, "tiny, small, wide, narrow"),
+    "kernels": (_kernels, "tiny, small, wide, narrow, chained"),
+    "random": (_random, "tiny, small, wide, narrow, chained"),
     "digits": (_digits, "tiny, small"),
     "layers": (_layers, "bench"),
     "minilm": (_encoder, "bench"),
