@@ -156,6 +156,8 @@ class Writer:
             tensor["x_base"] += first
             if m >= CHAINED_ROWS and rng.random() < 0.8:
                 flags |= F.CHAIN
+                if rng.random() < 0.5:  # its writes hold back those of the load
+                    self.multiply(other, r, other)
                 run = m * config.lanes + int(rng.integers(0, 3)) * config.memory_width
                 self.add(
                     Opcode.LOAD,
