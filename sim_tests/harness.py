@@ -10,6 +10,7 @@ from amaranth import Elaboratable
 from amaranth.back import rtlil, verilog
 from amaranth.lib.wiring import Component
 
+from celosia.elaboration import uncollected
 from celosia.errors import CheckFailed
 from celosia.runtime.verilator import build_simulation, run_simulation
 
@@ -30,7 +31,9 @@ FORMAL_TOOLS = {
 
 def emit(dut: Component, path: Path) -> Path:
     """Write the Verilog of `dut`, with top module `top`, to `path`."""
-    path.write_text(verilog.convert(dut, name="top", emit_src=False, strip_internal_attrs=True))
+    with uncollected():
+        text = verilog.convert(dut, name="top", emit_src=False, strip_internal_attrs=True)
+    path.write_text(text)
     return path
 
 
