@@ -17,7 +17,6 @@ from typing import Any
 from celosia import isa
 from celosia.atomic import atomic_directory, atomic_write
 from celosia.config import MachineConfig
-from celosia.elaboration import uncollected
 
 __all__ = ["MODULE", "Design", "cache_root", "elaborate", "generate"]
 
@@ -139,8 +138,7 @@ def elaborate(config: MachineConfig, *, cache: Path | None = None) -> Design:
 
     top = machine(config)
     ports = _ports(top)
-    with uncollected():
-        text = convert(top, name=MODULE, emit_src=False, strip_internal_attrs=True)
+    text = convert(top, name=MODULE, emit_src=False, strip_internal_attrs=True)
     design = Design(text, _describe(config, ports, text), folder / f"{MODULE}.v")
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(design.path, design.verilog)

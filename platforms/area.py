@@ -12,7 +12,6 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 from amaranth.lib.wiring import Component, Flow
 
-from celosia.elaboration import uncollected
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, ECP5Cells, release_carries
 from celosia.platforms.tools import run_tool
 
@@ -159,8 +158,7 @@ def synthesize_core(
         If the tool is missing or fails.
     """
     platform = ECP5Cells() if platform is None else platform
-    with uncollected():
-        text = rtlil.convert(design, name="top", ports=ports, platform=platform)
+    text = rtlil.convert(design, name="top", ports=ports, platform=platform)
     (build / "top.il").write_text(text)
     (build / "top.ys").write_text(
         f"read_rtlil top.il\n{HIDE_ELEMENTS}\n"

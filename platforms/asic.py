@@ -16,7 +16,6 @@ from typing import Any
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from amaranth.hdl import Elaboratable
 
-from celosia.elaboration import uncollected
 from celosia.errors import ConfigError, ToolError
 from celosia.platforms.asic_macros import Macro, extract_macros, macro_model
 from celosia.platforms.ecp5 import REMOVE_COLLISION_LOGIC
@@ -115,8 +114,7 @@ def synthesize_asic(
     """
     build.mkdir(parents=True, exist_ok=True)
     progress("elaborating")
-    with uncollected():
-        (build / "top.il").write_text(rtlil.convert(design, name="top", ports=ports))
+    (build / "top.il").write_text(rtlil.convert(design, name="top", ports=ports))
     shutil.copyfile(liberty, build / "cells.lib")
     buffered = ""
     if driver := smallest_inverter(liberty.read_text(errors="replace")):

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from celosia.elaboration import uncollected
 from celosia.errors import ToolError
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC
 from celosia.platforms.tools import run_tool, tool_version
@@ -92,10 +91,9 @@ def build_bitstream(
     progress("elaborating")
     script = f"{REMOVE_COLLISION_LOGIC}\n{HIDE_ELEMENTS}"
     # Without the lines of the source, which would make a comment a new design.
-    with uncollected():
-        plan = platform.prepare(
-            design, name=_NAME, emit_src=False, script_after_read=script, **flow.overrides
-        )
+    plan = platform.prepare(
+        design, name=_NAME, emit_src=False, script_after_read=script, **flow.overrides
+    )
     commands = json.loads(plan.files[f"build_{_NAME}.json"])["commands"]
     arguments = {tool: words for tool, *words in commands}
 

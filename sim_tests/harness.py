@@ -10,7 +10,6 @@ from amaranth import Elaboratable
 from amaranth.back import rtlil, verilog
 from amaranth.lib.wiring import Component
 
-from celosia.elaboration import uncollected
 from celosia.errors import CheckFailed
 from celosia.runtime.verilator import build_simulation, run_simulation
 
@@ -31,9 +30,7 @@ FORMAL_TOOLS = {
 
 def emit(dut: Component, path: Path) -> Path:
     """Write the Verilog of `dut`, with top module `top`, to `path`."""
-    with uncollected():
-        text = verilog.convert(dut, name="top", emit_src=False, strip_internal_attrs=True)
-    path.write_text(text)
+    path.write_text(verilog.convert(dut, name="top", emit_src=False, strip_internal_attrs=True))
     return path
 
 

@@ -23,7 +23,6 @@ from xml.etree import ElementTree
 from amaranth.back import rtlil
 from harness import CACHE
 
-from celosia.elaboration import uncollected
 from celosia.errors import CheckFailed
 from celosia.platforms.ecp5 import HIDE_ELEMENTS, REMOVE_COLLISION_LOGIC, ECP5Cells
 from celosia.platforms.gowin import GW2AR18, GowinCells
@@ -169,8 +168,7 @@ def synthesise(
         expressions. Verilator takes ten thousand LUTs with contents of their own for as many
         modules, and does not end.
     """
-    with uncollected():
-        text = rtlil.convert(design, name="top", emit_src=False, platform=family.hooks)
+    text = rtlil.convert(design, name="top", emit_src=False, platform=family.hooks)
     script = (
         f"read_rtlil top.il\n{script}\n{HIDE_ELEMENTS}\n"
         f"{family.command} -top top\nwrite_json top.json\n"

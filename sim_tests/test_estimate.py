@@ -12,7 +12,6 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]
 from celosia.cli import app
 from celosia.compiler.program import Program
 from celosia.config import PRESETS, MachineConfig, load_config
-from celosia.elaboration import uncollected
 from celosia.errors import ConfigError, ModelError
 from celosia.platforms.boards import BOARDS
 from celosia.platforms.cures import cure, shortage
@@ -139,8 +138,7 @@ def test_multipliers_are_those_of_the_design(name):
     config = PRESETS[name]
     if name == "mixed":  # smaller, for its time
         config = TINY.replace(pe="packed", sparsity=4)
-    with uncollected():
-        text = rtlil.convert(Accelerator(config), name="top", platform=ECP5Cells())
+    text = rtlil.convert(Accelerator(config), name="top", platform=ECP5Cells())
     assert text.count("cell \\MULT18X18D ") == Estimate(config).multipliers
     # The memories whose size depends on the configuration are all there.
     shapes = re.findall(r"memory width (\d+) size (\d+) ", text)
